@@ -1,0 +1,1 @@
+"""Datasets become reward models and policies here, and policies make new completions."""

@@ -1,0 +1,1 @@
+"""The training engine: torch, no Django. Run it with `python -m training.engine`."""

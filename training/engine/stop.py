@@ -1,0 +1,30 @@
+"""The wish to stop: SIGTERM and Ctrl-C set a flag, and the work looks at it where it can stop cleanly."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+from training.engine.errors import Cancelled
+
+
+class Stop:
+    """A flag that long work asks between its steps."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def listen(self) -> Stop:
+        """Let SIGTERM and SIGINT set the flag; a second one of the same kind ends the process as usual."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        return self
+
+    def check(self) -> None:
+        """Raise Cancelled once a stop was asked for."""
+        if self.requested:
+            raise Cancelled("The run was asked to stop.")
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+        signal.signal(number, signal.SIG_DFL)
