@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class FeedbackSiteConfig(AppConfig):
+    name = "feedback_site"
+    label = "feedback_site"

@@ -1,0 +1,590 @@
+"""The small closed worlds that the starter grammar speaks about: procedures, explanations, words and worries.
+
+Everything here is plain data written for this project. A policy of a few million weights can learn it by heart,
+which is what makes its answers read as sentences; the open slots (names, objects, days) live in `slots.py`.
+"""
+
+from typing import NamedTuple
+
+
+class Procedure(NamedTuple):
+    """Something one can do: `task` completes "How do I …?", `steps` are imperative sentences."""
+
+    task: str
+    steps: tuple[str, ...]
+    tip: str
+    brief: str
+
+
+class Explanation(NamedTuple):
+    """A fact with its reason: `question` asks for it, `clause` completes "Can you explain why …?"."""
+
+    question: str
+    clause: str
+    core: str
+    details: tuple[str, ...]
+    brief: str
+
+
+class Word(NamedTuple):
+    """A noun with its meaning; `noun` carries its article."""
+
+    noun: str
+    core: str
+    details: tuple[str, ...]
+    brief: str
+
+
+class Worry(NamedTuple):
+    """Something that troubles a person, in the person's words, and what may help."""
+
+    said: str
+    sympathy: str
+    tips: tuple[str, ...]
+
+
+PROCEDURES = (
+    Procedure(
+        "make lentil soup",
+        (
+            "Cook an onion and two carrots in a little oil.",
+            "Add a cup of red lentils and four cups of water.",
+            "Let the soup simmer for twenty minutes.",
+            "Season it with salt, cumin and lemon.",
+        ),
+        "It tastes even better the next day.",
+        "Simmer red lentils with an onion for twenty minutes.",
+    ),
+    Procedure(
+        "make pancakes",
+        (
+            "Mix two eggs with a cup of flour and a cup of milk.",
+            "Let the batter rest for ten minutes.",
+            "Heat some butter in a pan.",
+            "Bake each pancake until both sides are golden.",
+        ),
+        "The first pancake is rarely the best one.",
+        "Mix eggs, flour and milk and bake it in butter.",
+    ),
+    Procedure(
+        "boil an egg",
+        (
+            "Bring a small pot of water to the boil.",
+            "Lower the egg into the water with a spoon.",
+            "Wait six minutes for a soft egg or ten for a hard one.",
+            "Cool the egg under cold water.",
+        ),
+        "A cold bath makes the shell easier to peel.",
+        "Boil it for six minutes.",
+    ),
+    Procedure(
+        "make a pot of tea",
+        (
+            "Boil fresh water.",
+            "Put one spoon of leaves for each cup into the pot.",
+            "Pour the water over the leaves.",
+            "Wait three minutes and then serve it.",
+        ),
+        "Green tea likes water that is not quite boiling.",
+        "Pour hot water over the leaves and wait three minutes.",
+    ),
+    Procedure(
+        "bake bread",
+        (
+            "Mix flour, water, salt and a little yeast.",
+            "Knead the dough for ten minutes.",
+            "Let it rise in a warm place for two hours.",
+            "Bake it in a hot oven until the crust is brown.",
+        ),
+        "Knock on the loaf, and if it sounds hollow it is done.",
+        "Knead dough, let it rise and bake it.",
+    ),
+    Procedure(
+        "clean a window",
+        (
+            "Wipe off the dust with a dry cloth.",
+            "Wash the glass with warm water and a drop of soap.",
+            "Pull the water off with a rubber blade.",
+            "Dry the edges with a soft towel.",
+        ),
+        "A cloudy day is best, because the sun leaves streaks.",
+        "Use warm water, soap and a dry cloth.",
+    ),
+    Procedure(
+        "plant tomatoes",
+        (
+            "Wait until the nights are warm.",
+            "Dig a deep hole in a sunny place.",
+            "Set the plant into the hole and fill it with good soil.",
+            "Water it every morning and tie it to a stick.",
+        ),
+        "Tomatoes like water at their roots and not on their leaves.",
+        "Put them into good soil in a sunny place.",
+    ),
+    Procedure(
+        "repair a flat bicycle tyre",
+        (
+            "Take the wheel off and pull out the tube.",
+            "Find the hole by holding the tube under water.",
+            "Dry the tube and glue a patch over the hole.",
+            "Put everything back and pump it up.",
+        ),
+        "Check the tyre for a nail before you put it back.",
+        "Find the hole and glue a patch over it.",
+    ),
+    Procedure(
+        "sew on a button",
+        (
+            "Choose a thread that matches the cloth.",
+            "Tie a knot at the end of the thread.",
+            "Pass the needle through the holes six times.",
+            "Wind the thread under the button and tie it off.",
+        ),
+        "A match under the button keeps it from sitting too tight.",
+        "Pass needle and thread through the holes six times.",
+    ),
+    Procedure(
+        "paint a wall",
+        (
+            "Cover the floor and tape the edges.",
+            "Wash the wall and let it dry.",
+            "Paint the corners with a small brush.",
+            "Fill the rest with a roller in two thin coats.",
+        ),
+        "Two thin coats look better than a thick one.",
+        "Tape the edges and roll on two thin coats.",
+    ),
+    Procedure(
+        "learn new words in a language",
+        (
+            "Pick ten words a day.",
+            "Write each word in a short sentence.",
+            "Say the sentences aloud.",
+            "Test yourself again the next morning.",
+        ),
+        "A few minutes every day beat one long evening.",
+        "Learn ten words a day and repeat them.",
+    ),
+    Procedure(
+        "keep a house plant alive",
+        (
+            "Put it near a bright window.",
+            "Feel the soil with your finger once a week.",
+            "Water it only when the soil is dry.",
+            "Give it a larger pot every second spring.",
+        ),
+        "More plants die from too much water than from too little.",
+        "Give it light and a little water.",
+    ),
+    Procedure(
+        "build a bird house",
+        (
+            "Cut six boards from rough wood.",
+            "Drill a round hole into the front board.",
+            "Nail the boards together.",
+            "Hang the house in a quiet tree, facing east.",
+        ),
+        "Leave the wood unpainted, because birds prefer it.",
+        "Nail six boards together and drill a hole.",
+    ),
+    Procedure(
+        "start running",
+        (
+            "Buy shoes that fit well.",
+            "Run for one minute and walk for two.",
+            "Repeat that for twenty minutes.",
+            "Run a little longer each week.",
+        ),
+        "You should still be able to talk while you run.",
+        "Run slowly three times a week.",
+    ),
+    Procedure(
+        "write a letter of thanks",
+        (
+            "Begin with the name of the person.",
+            "Say what you are grateful for.",
+            "Tell how it helped you.",
+            "End with a warm wish and your name.",
+        ),
+        "A short letter by hand is worth more than a long message.",
+        "Say what helped you and sign your name.",
+    ),
+    Procedure(
+        "wash a wool sweater",
+        (
+            "Fill a bowl with cool water and mild soap.",
+            "Press the sweater gently under the water.",
+            "Rinse it twice without wringing it.",
+            "Dry it flat on a towel.",
+        ),
+        "Hot water makes wool shrink.",
+        "Wash it in cool water and dry it flat.",
+    ),
+)
+
+EXPLANATIONS = (
+    Explanation(
+        "Why is the sky blue?",
+        "the sky is blue",
+        "The air scatters blue light more than red light.",
+        (
+            "Sunlight holds all colours at once.",
+            "The blue part bounces around in the air and reaches us from every side.",
+            "In the evening the light travels further, so the red part is left.",
+        ),
+        "Air scatters blue light.",
+    ),
+    Explanation(
+        "Why do leaves turn red in autumn?",
+        "leaves turn red in autumn",
+        "The trees take the green out of their leaves before winter.",
+        (
+            "The green helps them to live from the light of the sun.",
+            "When it is gone, the red and yellow below it can be seen.",
+            "Then the leaves fall and the tree rests.",
+        ),
+        "The green goes and the red stays.",
+    ),
+    Explanation(
+        "Why is the sea salty?",
+        "the sea is salty",
+        "Rivers carry a little salt from the rocks into the sea.",
+        (
+            "The water rises into the air again, but the salt stays behind.",
+            "This has gone on for millions of years.",
+            "That is why a lake with a river out of it is not salty.",
+        ),
+        "Rivers bring salt from the rocks.",
+    ),
+    Explanation(
+        "Why does ice float?",
+        "ice floats",
+        "Ice is lighter than the same amount of water.",
+        (
+            "Water grows when it freezes.",
+            "That is also why a full bottle can break in the freezer.",
+            "Fish are glad of it, because a lake freezes from the top.",
+        ),
+        "Ice is lighter than water.",
+    ),
+    Explanation(
+        "Why do cats purr?",
+        "cats purr",
+        "Cats purr mostly when they feel safe and warm.",
+        (
+            "They make the sound with small muscles in the throat.",
+            "A mother also purrs for her kittens.",
+            "Some cats purr when they are hurt, to calm themselves.",
+        ),
+        "They feel safe.",
+    ),
+    Explanation(
+        "Why does the moon change its shape?",
+        "the moon changes its shape",
+        "We see only the part of the moon that the sun lights up.",
+        (
+            "The moon goes around the earth once a month.",
+            "On the way we see its bright side from different angles.",
+            "The moon itself always stays round.",
+        ),
+        "We see only its sunny part.",
+    ),
+    Explanation(
+        "Why do we yawn?",
+        "we yawn",
+        "Nobody knows it for certain, but yawning seems to wake us up.",
+        (
+            "A deep breath cools the head a little.",
+            "We yawn more when we are tired or bored.",
+            "Seeing another person yawn is often enough.",
+        ),
+        "It seems to wake us up.",
+    ),
+    Explanation(
+        "Why do bees make honey?",
+        "bees make honey",
+        "Honey is the food that bees store for the winter.",
+        (
+            "In summer they collect sweet juice from flowers.",
+            "They dry it with their wings until it is thick.",
+            "A good hive makes more than it needs.",
+        ),
+        "It is their winter food.",
+    ),
+    Explanation(
+        "Why does bread rise?",
+        "bread rises",
+        "Yeast eats sugar in the dough and makes small bubbles of gas.",
+        (
+            "The dough is stretchy, so the bubbles stay inside.",
+            "Warmth makes the yeast work faster.",
+            "The oven then makes the bubbles firm.",
+        ),
+        "Yeast fills it with gas.",
+    ),
+    Explanation(
+        "Why do stars twinkle?",
+        "stars twinkle",
+        "The light of a star is bent by moving air.",
+        (
+            "Warm and cold air never stand still.",
+            "So the light jumps a little on its way to us.",
+            "From the moon, stars would not twinkle at all.",
+        ),
+        "Moving air bends their light.",
+    ),
+    Explanation(
+        "Why do onions make us cry?",
+        "onions make us cry",
+        "A cut onion sends a sharp gas into the air.",
+        (
+            "The eyes make tears to wash the gas away.",
+            "A sharp knife and a cold onion help.",
+            "Cooked onions have lost the gas.",
+        ),
+        "They give off a sharp gas.",
+    ),
+    Explanation(
+        "Why is it cold in winter?",
+        "it is cold in winter",
+        "In winter the sun stands low and shines for only a few hours.",
+        (
+            "The earth leans a little to one side.",
+            "When our half leans away, the light falls flat and warms less.",
+            "At the same time it is summer on the other half.",
+        ),
+        "The sun stands low.",
+    ),
+    Explanation(
+        "Why do birds fly south?",
+        "birds fly south",
+        "Many birds fly south because they find no food here in winter.",
+        (
+            "They find the way by the sun, the stars and the coast.",
+            "Some of them fly for weeks.",
+            "In spring they come back to raise their young.",
+        ),
+        "They look for food.",
+    ),
+    Explanation(
+        "Why do we need sleep?",
+        "we need sleep",
+        "In sleep the body repairs itself and the mind sorts the day.",
+        (
+            "Children need more of it because they grow.",
+            "Without sleep we forget things and become cross.",
+            "Most adults feel well with seven or eight hours.",
+        ),
+        "Body and mind recover.",
+    ),
+)
+
+WORDS = (
+    Word(
+        "a glacier",
+        "A glacier is a slow river of ice.",
+        ("It grows from snow that never melts.", "Its weight pushes it down the valley."),
+        "A river of ice.",
+    ),
+    Word(
+        "a harbour",
+        "A harbour is a safe place for ships.",
+        ("A wall keeps the waves out.", "Goods and people go ashore there."),
+        "A safe place for ships.",
+    ),
+    Word(
+        "a compass",
+        "A compass is a tool that shows where north is.",
+        ("Its needle is a small magnet.", "Sailors have used it for a thousand years."),
+        "A tool that points north.",
+    ),
+    Word(
+        "an orchard",
+        "An orchard is a field of fruit trees.",
+        ("In spring it is full of flowers and bees.", "In autumn the fruit is picked."),
+        "A field of fruit trees.",
+    ),
+    Word(
+        "a lighthouse",
+        "A lighthouse is a tower with a strong lamp on the coast.",
+        ("It warns ships of rocks at night.", "Each one blinks in its own rhythm."),
+        "A tower that warns ships.",
+    ),
+    Word(
+        "a library",
+        "A library is a house where everyone may borrow books.",
+        ("You need only a card.", "It is also a quiet place to work."),
+        "A house full of books.",
+    ),
+    Word(
+        "an island",
+        "An island is a piece of land with water all around it.",
+        ("Some islands are the tops of old volcanoes.", "You reach them by boat or by bridge."),
+        "Land with water around it.",
+    ),
+    Word(
+        "a desert",
+        "A desert is a land where it hardly ever rains.",
+        ("The days are hot and the nights can be cold.", "Some plants there store water for years."),
+        "A very dry land.",
+    ),
+    Word(
+        "a choir",
+        "A choir is a group of people who sing together.",
+        ("High and low voices share the work.", "You do not have to be perfect to join one."),
+        "People who sing together.",
+    ),
+    Word(
+        "an anchor",
+        "An anchor is a heavy hook that holds a ship in place.",
+        ("It hangs on a long chain.", "It digs itself into the ground of the sea."),
+        "A hook that holds a ship.",
+    ),
+    Word(
+        "a telescope",
+        "A telescope is a tube that makes far things look near.",
+        ("It gathers light with a lens or a mirror.", "With a small one you can see the moons of Jupiter."),
+        "A tube for seeing far.",
+    ),
+    Word(
+        "a recipe",
+        "A recipe is a plan for cooking a dish.",
+        ("It names what you need and what to do.", "Good cooks change it to their taste."),
+        "A plan for a dish.",
+    ),
+    Word(
+        "a volcano",
+        "A volcano is a mountain with a way down to melted rock.",
+        ("When it erupts, hot rock and ash come out.", "The soil around it is often very rich."),
+        "A mountain of fire.",
+    ),
+    Word(
+        "a bakery",
+        "A bakery is a shop that makes bread and cakes.",
+        ("The bakers start long before the sun is up.", "You can smell it from the street."),
+        "A shop for bread.",
+    ),
+)
+
+WORRIES = (
+    Worry(
+        "I cannot sleep",
+        "That sounds tiring.",
+        (
+            "Go to bed at the same time every evening.",
+            "Leave your phone in another room.",
+            "Read a few pages of a calm book.",
+            "Talk to a doctor if it lasts for weeks.",
+        ),
+    ),
+    Worry(
+        "I am nervous about my exam",
+        "Many people feel like that before an exam.",
+        (
+            "Make a small plan for each day.",
+            "Explain the subject aloud to a friend.",
+            "Sleep well the night before.",
+            "Breathe slowly before you begin.",
+        ),
+    ),
+    Worry(
+        "I had a quarrel with my friend",
+        "I am sorry to hear that.",
+        (
+            "Wait until you are both calm.",
+            "Ask how your friend saw it.",
+            "Say what hurt you without blame.",
+            "Offer to make a fresh start.",
+        ),
+    ),
+    Worry(
+        "I feel lonely in my new town",
+        "A new town can feel cold at first.",
+        (
+            "Say hello to your neighbours.",
+            "Join a choir or a sports club.",
+            "Call an old friend in the evening.",
+            "Give it a little time.",
+        ),
+    ),
+    Worry(
+        "I have too much work",
+        "That is a heavy load.",
+        (
+            "Write everything down.",
+            "Choose the three things that matter most.",
+            "Ask somebody for help with the rest.",
+            "Take a real break at noon.",
+        ),
+    ),
+    Worry(
+        "my dog is afraid of thunder",
+        "Poor dog.",
+        (
+            "Close the windows and turn on some music.",
+            "Give it a dark and quiet corner.",
+            "Stay calm yourself.",
+            "Ask a vet if it gets worse.",
+        ),
+    ),
+    Worry(
+        "I always forget names",
+        "You are not alone with that.",
+        (
+            "Repeat the name as soon as you hear it.",
+            "Link it to a picture in your mind.",
+            "Write it down in the evening.",
+            "Simply ask again with a smile.",
+        ),
+    ),
+    Worry(
+        "I am often late",
+        "That can be changed.",
+        (
+            "Lay out your things the evening before.",
+            "Set an alarm for the moment you must leave.",
+            "Add ten minutes to every trip.",
+            "Tell people early when it does not work out.",
+        ),
+    ),
+    Worry(
+        "my son does not like vegetables",
+        "That is very common.",
+        (
+            "Let him help in the kitchen.",
+            "Serve small pieces with a dip.",
+            "Eat them yourself with joy.",
+            "Offer each kind many times.",
+        ),
+    ),
+    Worry(
+        "I must give a speech",
+        "It is normal to be excited.",
+        (
+            "Write down three points and no more.",
+            "Practise aloud in front of a mirror.",
+            "Look at a friendly face.",
+            "Speak more slowly than you think you should.",
+        ),
+    ),
+    Worry(
+        "I spend too much money",
+        "It is good that you noticed.",
+        (
+            "Write down what you buy for a month.",
+            "Make a list before you go to the shop.",
+            "Wait one day before a large purchase.",
+            "Put a little aside on payday.",
+        ),
+    ),
+    Worry(
+        "I miss my family",
+        "That is hard, and it shows how close you are.",
+        (
+            "Call them at a fixed time each week.",
+            "Send them a letter or a picture.",
+            "Cook a dish from home.",
+            "Plan the next visit.",
+        ),
+    ),
+)
