@@ -1,0 +1,147 @@
+"""Messages become token ids, with the boundary between prompt and completion found in token space.
+
+Decoders use the chat template of their tokenizer; encoders without one read the conversation as plain
+"role: content" lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from training.engine.errors import EngineError
+from training.engine.rows import Row
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Messages = Sequence[dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """Token ids of a prompt and its completions; ``truncated`` when earlier messages had to be left out."""
+
+    prompt: tuple[int, ...]
+    completions: tuple[tuple[int, ...], ...]
+    truncated: bool = False
+
+
+class ChatRenderer:
+    """Renders with the tokenizer's chat template and checks what training on the result would get wrong."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+        if tokenizer.chat_template is None:
+            raise EngineError(
+                "The tokenizer has no chat template, so it cannot be told where an answer begins and ends. "
+                "Use a model that was tuned for chat, or add chat_template.jinja to the model folder.",
+                field="model",
+            )
+        if tokenizer.eos_token_id is None:
+            raise EngineError("The tokenizer names no end token (eos_token); add it to its configuration.", field="model")
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.ends = _end_ids(tokenizer)
+
+    def prompt_ids(self, prompt: Messages) -> tuple[int, ...]:
+        """The ids a sampler is given for ``prompt``: rendered with the generation prompt, no further special tokens."""
+        return self._ids(self._template(prompt, answer=None))
+
+    def render(self, row: Row, prompt: Messages, answers: Sequence[str]) -> Rendered | None:
+        """Prompt and answers as ids, or None when one of the sequences is longer than ``max_length``."""
+        head_text = self._template(prompt, answer=None, row=row)
+        head = self._ids(head_text)
+        begin = self.tokenizer.bos_token_id
+        if begin is not None and head[:2] == (begin, begin):
+            raise row.error(
+                "prompt", "the rendered prompt begins with two begin tokens; remove one from the chat template."
+            )
+        tails = tuple(self._completion(row, prompt, head_text, head, answer) for answer in answers)
+        if len(head) + max(len(tail) for tail in tails) > self.max_length:
+            return None
+        return Rendered(head, tails)
+
+    def _completion(
+        self, row: Row, prompt: Messages, head_text: str, head: tuple[int, ...], answer: str
+    ) -> tuple[int, ...]:
+        full_text = self._template(prompt, answer=answer, row=row)
+        if not full_text.startswith(head_text):
+            raise row.error(
+                "prompt",
+                "the chat template renders the prompt differently once an answer follows, so the boundary is lost; "
+                "use a template whose generation prompt is the beginning of the assistant's turn.",
+            )
+        full = self._ids(full_text)
+        if full[: len(head)] != head:
+            raise row.error(
+                "prompt",
+                "the last token of the prompt merges with the beginning of the answer, so the boundary falls inside a "
+                "token; remove white space from the beginning of the answer, or end the template's generation prompt "
+                "with a special token.",
+            )
+        return self._until_end(row, full[len(head) :])
+
+    def _until_end(self, row: Row, tail: tuple[int, ...]) -> tuple[int, ...]:
+        """The answer up to and including its end token; the white space that templates put after it is left out."""
+        end = next((index for index, token in enumerate(tail) if token in self.ends), None)
+        if end is None:
+            raise row.error(
+                "prompt",
+                "the chat template does not end the answer with an end token, so the policy would never learn to stop; "
+                "add eos_token after the assistant's content in the template.",
+            )
+        if self.tokenizer.decode(list(tail[end + 1 :])).strip():
+            raise row.error(
+                "prompt", "the answer contains the text of an end token; remove that text, it would teach stopping early."
+            )
+        if end == 0:
+            raise row.error("prompt", "the answer has no tokens before its end token; remove the row.")
+        return tail[: end + 1]
+
+    def _template(self, prompt: Messages, *, answer: str | None, row: Row | None = None) -> str:
+        conversation = list(prompt)
+        if answer is not None:
+            conversation.append({"role": "assistant", "content": answer})
+        try:
+            rendered = self.tokenizer.apply_chat_template(
+                conversation, tokenize=False, add_generation_prompt=answer is None
+            )
+        except Exception as error:  # jinja's errors and whatever a template raises on purpose
+            what = f"the chat template refuses this conversation: {error}"
+            raise (row.error("prompt", what) if row else EngineError(what, field="prompt")) from error
+        return str(rendered)
+
+    def _ids(self, rendered: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer(rendered, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+class EncoderRenderer:
+    """Renders a whole conversation for an encoder; what does not fit is left out from the beginning, message by message."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+        self.tokenizer = tokenizer
+        self.max_length = min(max_length, tokenizer.model_max_length)
+
+    def render(self, row: Row, prompt: Messages, answers: Sequence[str]) -> Rendered | None:
+        """The conversation with each answer as ids, all with the same messages, or None when an answer alone is too long."""
+        for start in range(len(prompt) + 1):
+            sequences = tuple(self._ids(prompt[start:], answer) for answer in answers)
+            if max(len(sequence) for sequence in sequences) <= self.max_length:
+                return Rendered((), sequences, truncated=start > 0)
+        return None
+
+    def _ids(self, prompt: Messages, answer: str) -> tuple[int, ...]:
+        conversation = [*prompt, {"role": "assistant", "content": answer}]
+        if self.tokenizer.chat_template is None:
+            plain = "\n".join(f"{message['role']}: {message['content']}" for message in conversation)
+            return tuple(self.tokenizer(plain, verbose=False)["input_ids"])
+        rendered = str(self.tokenizer.apply_chat_template(conversation, tokenize=False))
+        return tuple(self.tokenizer(rendered, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def _end_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The end token and the end-of-turn tokens that well-known templates use in its place."""
+    turns = {"<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|eom_id|>", "<|endoftext|>", "</s>"}
+    added = {token.content: index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return frozenset({tokenizer.eos_token_id} | {index for content, index in added.items() if content in turns})
