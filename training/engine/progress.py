@@ -58,7 +58,8 @@ class Progress:
             return
         self._echoed = now
         figures = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-        print(f"{message}  {figures}".rstrip(), file=sys.stderr, flush=True)
+        sys.stderr.write(f"{message}  {figures}".rstrip() + "\n")
+        sys.stderr.flush()
 
 
 def read_progress(path: Path) -> Iterator[dict[str, Any]]:

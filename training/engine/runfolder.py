@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from training.engine.errors import EngineError
-from training.engine.files import fsync_path, read_json, sha256_of, write_json
+from training.engine.files import PARTIAL, fsync_path, read_json, sha256_of, write_json
 from training.engine.progress import Progress
 from training.engine.spec import Spec, validate
 
@@ -90,7 +90,7 @@ class RunFolder:
         except BlockingIOError:
             holder = os.read(descriptor, 32).decode(errors="replace").strip()
             os.close(descriptor)
-            message = f"Process {holder or '?'} is at work in the run folder {self.path}. Wait for it, or stop it first."
+            message = f"Process {holder or '?'} is at work in the run folder {self.path}. Wait for it or stop it first."
             raise FolderBusy(message, field="out") from None
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
@@ -103,7 +103,7 @@ class RunFolder:
             write_json(path, spec.to_dict())
         elif validate(kept) != spec:
             differing = _first_difference(validate(kept).to_dict(), spec.to_dict())
-            message = f"The run folder {self.path} holds another run ('{differing}' differs). Name another folder with --out."
+            message = f"The run folder {self.path} holds another run ('{differing}' differs). Name another --out."
             raise EngineError(message, field="out")
 
 
@@ -132,7 +132,8 @@ def _result_files(path: Path) -> list[str]:
     found = []
     for file in sorted(path.rglob("*")):
         name = file.relative_to(path)
-        left_out = name.parts[0] == CHECKPOINT or file.suffix in (".log", ".partial") or name.name in (LOCK, ERROR, DONE)
+        unfinished = name.parts[0] == CHECKPOINT or file.suffix in (".log", PARTIAL)
+        left_out = unfinished or name.name in (LOCK, ERROR, DONE)
         if file.is_file() and not left_out:
             found.append(name.as_posix())
     return found

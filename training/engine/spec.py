@@ -22,18 +22,26 @@ SEED = Parameter("seed", 0, "Seed of every random choice; the same seed gives th
 DTYPE = Parameter(
     "dtype", "float32", "Arithmetic of the model; weights and optimiser stay float32.", choices=("float32", "bfloat16")
 )
-DEVICE = Parameter("device", "auto", "Where to compute; auto takes a GPU when there is one.", choices=("auto", "cpu", "cuda"))
+DEVICE = Parameter(
+    "device", "auto", "Where to compute; auto takes a GPU when there is one.", choices=("auto", "cpu", "cuda")
+)
 
 TRAIN_CONFIG: tuple[Parameter, ...] = (
     SEED,
     Parameter("epochs", 1, "Passes over the training data.", minimum=1, maximum=1000),
     Parameter("batch_size", 8, "Examples (pairs, labelled answers or demonstrations) per optimiser step.", minimum=1),
-    Parameter("learning_rate", 1e-5, "Peak learning rate of AdamW; each method has its own default.", minimum=0.0, maximum=1.0),
+    Parameter(
+        "learning_rate", 1e-5, "Peak learning rate of AdamW; each method has its own default.", minimum=0.0, maximum=1.0
+    ),
     Parameter("warmup", 0.1, "Share of the steps in which the learning rate rises.", minimum=0.0, maximum=1.0),
-    Parameter("schedule", "linear", "How the learning rate falls after the rise.", choices=("linear", "cosine", "constant")),
+    Parameter(
+        "schedule", "linear", "How the learning rate falls after the rise.", choices=("linear", "cosine", "constant")
+    ),
     Parameter("weight_decay", 0.0, "Decoupled weight decay of AdamW, on matrices only.", minimum=0.0, maximum=1.0),
     Parameter("max_grad_norm", 1.0, "Gradients are scaled down to this norm; 0 switches clipping off.", minimum=0.0),
-    Parameter("max_length", 1024, "Longest prompt + completion in tokens; longer rows are dropped and counted.", minimum=8),
+    Parameter(
+        "max_length", 1024, "Longest prompt + completion in tokens; longer rows are dropped, counted.", minimum=8
+    ),
     Parameter("token_budget", 4096, "Most tokens in one forward pass; changes memory, never the result.", minimum=8),
     Parameter("layout", "auto", "tree shares the prompt between its completions.", choices=("auto", "tree", "padded")),
     DTYPE,
@@ -65,7 +73,11 @@ REQUIRED_KEYS: dict[str, tuple[str, ...]] = {
     "sample": ("model", "prompts"),
     "starter": (),
 }
-OPTIONAL_KEYS: dict[str, tuple[str, ...]] = {"train": ("reference", "config"), "sample": ("config",), "starter": ("config",)}
+OPTIONAL_KEYS: dict[str, tuple[str, ...]] = {
+    "train": ("reference", "config"),
+    "sample": ("config",),
+    "starter": ("config",),
+}
 
 
 @dataclass(frozen=True)
@@ -85,7 +97,9 @@ class Spec:
         known = ("task", *REQUIRED_KEYS[self.task], *OPTIONAL_KEYS[self.task])
         values = {name: getattr(self, name) for name in known}
         return {
-            name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items() if value is not None
+            name: dict(value) if isinstance(value, Mapping) else value
+            for name, value in values.items()
+            if value is not None
         }
 
 
@@ -104,7 +118,7 @@ def validate(document: Any) -> Spec:
     Looks at the document only, never at the disk (see `check_files`). Raises EngineError naming the key.
     """
     if not isinstance(document, Mapping):
-        raise EngineError("The spec must be a JSON object such as {\"task\": \"train\", …}.", field="spec")
+        raise EngineError('The spec must be a JSON object such as {"task": "train", …}.', field="spec")
     task = document.get("task")
     if not isinstance(task, str) or task not in TASK_CONFIG:
         raise EngineError(f"'task' must be one of {_listed(TASK_CONFIG)}; it is {_shown(task)}.", field="task")
@@ -142,7 +156,7 @@ def check_files(spec: Spec) -> None:
         named["prompts"] = spec.prompts
     for key, path in named.items():
         if not Path(path).is_file():
-            raise EngineError(f"'{key}' names {path}, and there is no such file. Give the path of a data file.", field=key)
+            raise EngineError(f"'{key}' names {path}, and there is no such file. Give a data file.", field=key)
 
 
 def check_value(parameter: Parameter, value: Any, *, key: str) -> Any:
@@ -168,7 +182,8 @@ def _check_keys(document: Mapping[str, Any], task: str) -> None:
     known = ("task", *REQUIRED_KEYS[task], *OPTIONAL_KEYS[task])
     for key in document:
         if key not in known:
-            raise EngineError(f"A spec of task '{task}' has no key '{key}'. It may hold {_listed(known)}.", field=str(key))
+            message = f"A spec of task '{task}' has no key '{key}'. It may hold {_listed(known)}."
+            raise EngineError(message, field=str(key))
     for key in REQUIRED_KEYS[task]:
         if key not in document:
             raise EngineError(f"A spec of task '{task}' needs the key '{key}'.", field=key)
@@ -187,7 +202,8 @@ def _config(given: Any, task: str, method: Method | None) -> dict[str, Any]:
     for key in given:
         if key not in table:
             what = f"method '{method.name}'" if method else f"task '{task}'"
-            raise EngineError(f"'config.{key}' is no setting of {what}. It knows {_listed(table)}.", field=f"config.{key}")
+            message = f"'config.{key}' is no setting of {what}. It knows {_listed(table)}."
+            raise EngineError(message, field=f"config.{key}")
     return {
         name: check_value(parameter, given[name], key=f"config.{name}") if name in given else parameter.default
         for name, parameter in table.items()
@@ -196,7 +212,7 @@ def _config(given: Any, task: str, method: Method | None) -> dict[str, Any]:
 
 def _data(given: Any) -> dict[str, str]:
     if not isinstance(given, Mapping) or "train" not in given:
-        raise EngineError("'data' must be an object with at least 'train': the path of a data file.", field="data.train")
+        raise EngineError("'data' must be an object with 'train', the path of a data file.", field="data.train")
     for split in given:
         if split not in SPLITS:
             raise EngineError(f"'data.{split}' is no split. It may hold {_listed(SPLITS)}.", field=f"data.{split}")

@@ -1,0 +1,142 @@
+"""Checkpoints: everything a run needs to go on as if it had never stopped, in safetensors and JSON only.
+
+    checkpoint/step-00000012/{weights,optimizer,state}.safetensors + state.json (with the sha256 of the others)
+
+A checkpoint appears by rename, so a newer one is whole before an older one goes. No pickle is written or read.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from training.engine.errors import EngineError
+from training.engine.files import PARTIAL, read_json, sha256_of, whole_folder, write_json
+
+STATE = "state.json"
+TENSOR_FILES = ("weights.safetensors", "optimizer.safetensors", "state.safetensors")
+
+
+class Checkpoints:
+    """The checkpoints of one run; only the newest is kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(
+        self,
+        *,
+        step: int,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        state: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
+    ) -> None:
+        """Write the state after `step` steps, then drop older checkpoints.
+
+        `state` is the JSON part (sampler position, sums of metrics), `tensors` further state of the method.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        randoms, random_tensors = _random_state()
+        with whole_folder(self._path(step)) as partial:
+            contents = (
+                {name: parameter.detach() for name, parameter in model.named_parameters()},
+                _optimizer_tensors(optimizer),
+                {**{f"method.{name}": value for name, value in tensors.items()}, **random_tensors},
+            )
+            for name, content in zip(TENSOR_FILES, contents, strict=True):
+                save_file({key: value.contiguous() for key, value in content.items()}, partial / name)
+            document = {
+                "step": step,
+                "state": dict(state),
+                "random": randoms,
+                "sha256": {name: sha256_of(partial / name) for name in TENSOR_FILES},
+            }
+            write_json(partial / STATE, document)
+        for path in self._steps()[:-1]:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def restore(
+        self, *, model: nn.Module, optimizer: torch.optim.Optimizer
+    ) -> tuple[int, dict[str, Any], dict[str, Tensor]] | None:
+        """Put the newest checkpoint into model, optimiser and random generators; returns (step, state, tensors).
+
+        None where there is none. EngineError when its files are not those that were written.
+        """
+        steps = self._steps()
+        if not steps:
+            return None
+        path = steps[-1]
+        document = read_json(path / STATE)
+        if document is None or any(sha256_of(path / name) != document["sha256"][name] for name in TENSOR_FILES):
+            message = f"The checkpoint {path} is damaged. Delete the folder {self.folder} to start the run again."
+            raise EngineError(message, field="out")
+        weights, moments, rest = (load_file(path / name) for name in TENSOR_FILES)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(weights[name])
+        _restore_optimizer(optimizer, moments)
+        _restore_random(document["random"], rest)
+        tensors = {name.removeprefix("method."): value for name, value in rest.items() if name.startswith("method.")}
+        return document["step"], document["state"], tensors
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"step-{step:08d}"
+
+    def _steps(self) -> list[Path]:
+        return sorted(path for path in self.folder.glob("step-*") if path.suffix != PARTIAL)
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state as `{index of the parameter}.{name}`, in the order of its state_dict."""
+    states = optimizer.state_dict()["state"]
+    return {f"{index}.{name}": value for index, state in states.items() for name, value in state.items()}
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    document = optimizer.state_dict()
+    states: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        # A fresh allocation: files are mapped at any address, and vector instructions may round by alignment.
+        states.setdefault(int(index), {})[name] = value.clone()
+    optimizer.load_state_dict({**document, "state": states})
+
+
+def _random_state() -> tuple[dict[str, Any], dict[str, Tensor]]:
+    version, internal, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    tensors = {
+        "random.numpy": torch.from_numpy(np.asarray(keys).astype(np.int64)),
+        "random.torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        for index, state in enumerate(torch.cuda.get_rng_state_all()):
+            tensors[f"random.cuda.{index}"] = state
+    document = {
+        "python": [version, list(internal), gauss],
+        "numpy": [str(name), int(position), int(has_gauss), float(cached)],
+    }
+    return json.loads(json.dumps(document)), tensors
+
+
+def _restore_random(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    version, internal, gauss = document["python"]
+    random.setstate((version, tuple(internal), gauss))
+    name, position, has_gauss, cached = document["numpy"]
+    keys = tensors["random.numpy"].numpy().astype(np.uint32)
+    np.random.set_state((name, keys, position, has_gauss, cached))
+    torch.set_rng_state(tensors["random.torch"])
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            if (state := tensors.get(f"random.cuda.{index}")) is not None:
+                torch.cuda.set_rng_state(state, index)

@@ -1,0 +1,222 @@
+"""The command line of the engine, made from the tables of `spec` and `methods`.
+
+Exit codes: 0 done, 2 refused (error.json says why), 3 stopped by SIGTERM or Ctrl-C (run again to go on),
+4 another process is at work in the run folder, 1 crash (crash.log in the run folder).
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import json
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from training.engine.errors import Cancelled, EngineError
+from training.engine.files import write_atomic
+from training.engine.methods import METHODS, Method, Parameter
+from training.engine.runfolder import FolderBusy, RunFolder, is_done
+from training.engine.spec import TRAIN_CONFIG, Spec, check_files, parameters, read_spec, validate
+from training.engine.stop import Stop
+
+DONE, CRASHED, REFUSED, STOPPED, BUSY = 0, 1, 2, 3, 4
+
+EXAMPLE = """example:
+  python -m training.engine train --method dpo --model models/starter \\
+      --data train=pairs/train.parquet --data validation=pairs/validation.parquet \\
+      --epochs 1 --beta 0.1 --out runs/dpo-1
+  python -m training.engine run runs/dpo-1/spec.json --out runs/dpo-1     goes on where it was stopped
+
+exit codes: 0 done, 2 refused (error.json), 3 stopped, 4 run folder in use, 1 crash (crash.log)"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    options = _parser(_method_named_in(arguments)).parse_args(arguments)
+    try:
+        spec = _spec_of_options(options) if options.command == "train" else read_spec(options.spec)
+        if options.command == "check" or options.dry_run:
+            return check(spec)
+        if options.out is None:
+            raise EngineError("A run needs a folder. Name one with --out.", field="out")
+        return run(spec, options.out)
+    except EngineError as error:
+        _say(f"Refused: {error}")
+        return REFUSED
+
+
+def check(spec: Spec) -> int:
+    """Do the start checks of a spec, write nothing, print what they found as JSON on standard output."""
+    check_files(spec)
+    task = importlib.import_module(f"training.engine.tasks.{spec.task}")
+    found = task.check(spec, stop=Stop().listen()) if hasattr(task, "check") else {}
+    sys.stdout.write(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    return DONE
+
+
+def run(spec: Spec, out: Path) -> int:
+    """Do the run, or go on with it, in the folder `out`; returns the exit code."""
+    folder = RunFolder(out)
+    try:
+        folder.open(spec)
+    except FolderBusy as error:
+        _say(f"Refused: {error}")
+        return BUSY
+    try:
+        if is_done(out):
+            _say(f"Done already: {out}")
+            return DONE
+        check_files(spec)
+        task = importlib.import_module(f"training.engine.tasks.{spec.task}")
+        folder.finish(task.run(spec, folder, stop=Stop().listen()))
+        _say(f"Done: {out}")
+        return DONE
+    except Cancelled as stopped:
+        _say(f"Stopped: {stopped} Run the same command again to go on.")
+        return STOPPED
+    except Exception as error:
+        return _failed(folder, error)
+    finally:
+        folder.close()
+
+
+def _failed(folder: RunFolder, error: Exception) -> int:
+    """Turn what went wrong into error.json and one sentence; the traceback goes to crash.log only."""
+    refusal = error if isinstance(error, EngineError) else _known_trouble(error, folder.path)
+    code = CRASHED if refusal is None else REFUSED
+    if refusal is None:
+        refusal = EngineError(f"The engine broke down ({type(error).__name__}). See {folder.path / 'crash.log'}.")
+    try:
+        if code == CRASHED:
+            write_atomic(folder.path / "crash.log", "".join(traceback.format_exception(error)).encode())
+        folder.refuse(refusal)
+    except OSError as unwritten:
+        _say(f"The reason cannot be kept in {folder.path}: {unwritten.strerror}.")
+    _say(f"Refused: {refusal}" if code == REFUSED else f"Failed: {refusal}")
+    return code
+
+
+def _known_trouble(error: Exception, out: Path) -> EngineError | None:
+    """A sentence for the troubles that a person can end: full disk, missing rights, too little memory."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return EngineError(f"The disk of {out} is full. Free some space and run again: the run goes on.", field="out")
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        where = error.filename or out
+        return EngineError(f"{where} cannot be read or written: {error.strerror}. Change its rights or name another.")
+    # safetensors reports a full disk in its own error type, torch a failed allocation as RuntimeError.
+    text = str(error).lower()
+    if "no space left on device" in text:
+        return EngineError(f"The disk of {out} is full. Free some space and run again: the run goes on.", field="out")
+    if isinstance(error, MemoryError) or "out of memory" in text or "not enough memory" in text:
+        return EngineError(
+            "There is not enough memory. Lower 'token_budget' or 'max_length'.", field="config.token_budget"
+        )
+    return None
+
+
+def _parser(method: Method | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.engine",
+        description="Trains policies and reward models from preferences, and samples from policies.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    runner = commands.add_parser("run", help="do the run of a spec.json; the same command goes on after a stop")
+    runner.add_argument("spec", type=Path, metavar="SPEC", help="the spec.json")
+    _add_out(runner)
+    checker = commands.add_parser("check", help="do the start checks of a spec.json only, and write nothing")
+    checker.add_argument("spec", type=Path, metavar="SPEC", help="the spec.json")
+    _add_train(commands, method)
+    return parser
+
+
+def _add_train(commands: Any, method: Method | None) -> None:
+    listed = "\n".join(f"  {one.name:<14} {one.title} ({one.paper})" for one in METHODS.values())
+    about = f"{method.title}. {method.summary}\nPitfall: {method.pitfall}\nPaper: {method.paper}" if method else listed
+    trainer = commands.add_parser(
+        "train",
+        help="train without writing a spec first; --method NAME --help shows the settings of a method",
+        description=about if method else f"Methods:\n{listed}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    trainer.add_argument("--method", required=True, choices=METHODS, metavar="NAME", help=", ".join(METHODS))
+    trainer.add_argument("--model", required=True, help="folder (or hub name) of the model to start from")
+    trainer.add_argument("--reference", help="folder of the reference policy; the model itself when left out")
+    trainer.add_argument(
+        "--data",
+        required=True,
+        action="append",
+        metavar="[SPLIT=]FILE",
+        help="Parquet or JSONL; SPLIT is train (when left out), validation or test; give one --data for each",
+    )
+    _add_out(trainer)
+    common = trainer.add_argument_group("settings")
+    for parameter in parameters("train", method)[: len(TRAIN_CONFIG)]:
+        _add_knob(common, parameter)
+    if method is not None and method.parameters:
+        own = trainer.add_argument_group(f"settings of {method.name}")
+        for parameter in method.parameters:
+            _add_knob(own, parameter)
+
+
+def _add_out(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the run folder (made when it is not there)")
+    parser.add_argument("--dry-run", action="store_true", help="do the start checks only, and write nothing")
+
+
+def _add_knob(group: Any, parameter: Parameter) -> None:
+    kind = type(parameter.default)
+    default = str(parameter.default).lower() if kind is bool else parameter.default
+    group.add_argument(
+        f"--{parameter.name.replace('_', '-')}",
+        dest=f"config.{parameter.name}",
+        default=None,
+        type=_boolean if kind is bool else kind,
+        metavar="|".join(parameter.choices) if parameter.choices else kind.__name__.upper(),
+        help=f"{parameter.help} Default: {default}.".replace("%", "%%"),
+    )
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError("say true or false")
+    return text.lower() == "true"
+
+
+def _method_named_in(arguments: Sequence[str]) -> Method | None:
+    """The method that the arguments name, looked up before the real parser so that it can offer its settings."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--method", nargs="?")
+    known, _ = first.parse_known_args(arguments)
+    return METHODS.get(known.method or "")
+
+
+def _spec_of_options(options: argparse.Namespace) -> Spec:
+    data = {}
+    for given in options.data:
+        split, equals, path = given.partition("=")
+        data[split if equals else "train"] = path if equals else given
+    settings = {
+        name: value for name, value in vars(options).items() if name.startswith("config.") and value is not None
+    }
+    document = {
+        "task": "train",
+        "method": options.method,
+        "model": options.model,
+        "data": data,
+        "config": {name.removeprefix("config."): value for name, value in settings.items()},
+    }
+    if options.reference is not None:
+        document["reference"] = options.reference
+    return validate(document)
+
+
+def _say(sentence: str) -> None:
+    sys.stderr.write(sentence + "\n")
+    sys.stderr.flush()
