@@ -1,6 +1,6 @@
 """Checkpoints: everything a run needs to go on as if it had never stopped, in safetensors and JSON only.
 
-    checkpoint/step-00000012/{weights,optimizer,state}.safetensors + state.json (with the sha256 of the others)
+    checkpoint/step-00000012/{weights,optimizer,random}.safetensors + state.json (with the sha256 of the others)
 
 A checkpoint appears by rename, so a newer one is whole before an older one goes. No pickle is written or read.
 """
@@ -23,7 +23,7 @@ from training.engine.errors import EngineError
 from training.engine.files import PARTIAL, read_json, sha256_of, whole_folder, write_json
 
 STATE = "state.json"
-TENSOR_FILES = ("weights.safetensors", "optimizer.safetensors", "state.safetensors")
+TENSOR_FILES = ("weights.safetensors", "optimizer.safetensors", "random.safetensors")
 
 
 class Checkpoints:
@@ -39,19 +39,20 @@ class Checkpoints:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         state: Mapping[str, Any],
-        tensors: Mapping[str, Tensor],
     ) -> None:
         """Write the state after `step` steps, then drop older checkpoints.
 
-        `state` is the JSON part (sampler position, sums of metrics), `tensors` further state of the method.
+        `state` is whatever else the run has to remember, as JSON.
         """
+        if self._path(step).exists():
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         randoms, random_tensors = _random_state()
         with whole_folder(self._path(step)) as partial:
             contents = (
                 {name: parameter.detach() for name, parameter in model.named_parameters()},
                 _optimizer_tensors(optimizer),
-                {**{f"method.{name}": value for name, value in tensors.items()}, **random_tensors},
+                random_tensors,
             )
             for name, content in zip(TENSOR_FILES, contents, strict=True):
                 save_file({key: value.contiguous() for key, value in content.items()}, partial / name)
@@ -65,10 +66,8 @@ class Checkpoints:
         for path in self._steps()[:-1]:
             shutil.rmtree(path, ignore_errors=True)
 
-    def restore(
-        self, *, model: nn.Module, optimizer: torch.optim.Optimizer
-    ) -> tuple[int, dict[str, Any], dict[str, Tensor]] | None:
-        """Put the newest checkpoint into model, optimiser and random generators; returns (step, state, tensors).
+    def restore(self, *, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, dict[str, Any]] | None:
+        """Put the newest checkpoint into model, optimiser and random generators; returns (step, state).
 
         None where there is none. EngineError when its files are not those that were written.
         """
@@ -80,14 +79,13 @@ class Checkpoints:
         if document is None or any(sha256_of(path / name) != document["sha256"][name] for name in TENSOR_FILES):
             message = f"The checkpoint {path} is damaged. Delete the folder {self.folder} to start the run again."
             raise EngineError(message, field="out")
-        weights, moments, rest = (load_file(path / name) for name in TENSOR_FILES)
+        weights, moments, randoms = (load_file(path / name) for name in TENSOR_FILES)
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 parameter.copy_(weights[name])
         _restore_optimizer(optimizer, moments)
-        _restore_random(document["random"], rest)
-        tensors = {name.removeprefix("method."): value for name, value in rest.items() if name.startswith("method.")}
-        return document["step"], document["state"], tensors
+        _restore_random(document["random"], randoms)
+        return document["step"], document["state"]
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"
@@ -116,12 +114,12 @@ def _random_state() -> tuple[dict[str, Any], dict[str, Tensor]]:
     version, internal, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     tensors = {
-        "random.numpy": torch.from_numpy(np.asarray(keys).astype(np.int64)),
-        "random.torch": torch.get_rng_state(),
+        "numpy": torch.from_numpy(np.asarray(keys).astype(np.int64)),
+        "torch": torch.get_rng_state(),
     }
     if torch.cuda.is_available():
         for index, state in enumerate(torch.cuda.get_rng_state_all()):
-            tensors[f"random.cuda.{index}"] = state
+            tensors[f"cuda.{index}"] = state
     document = {
         "python": [version, list(internal), gauss],
         "numpy": [str(name), int(position), int(has_gauss), float(cached)],
@@ -133,10 +131,10 @@ def _restore_random(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
     version, internal, gauss = document["python"]
     random.setstate((version, tuple(internal), gauss))
     name, position, has_gauss, cached = document["numpy"]
-    keys = tensors["random.numpy"].numpy().astype(np.uint32)
+    keys = tensors["numpy"].numpy().astype(np.uint32)
     np.random.set_state((name, keys, position, has_gauss, cached))
-    torch.set_rng_state(tensors["random.torch"])
+    torch.set_rng_state(tensors["torch"])
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
-            if (state := tensors.get(f"random.cuda.{index}")) is not None:
+            if (state := tensors.get(f"cuda.{index}")) is not None:
                 torch.cuda.set_rng_state(state, index)

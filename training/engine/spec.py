@@ -212,7 +212,9 @@ def _config(given: Any, task: str, method: Method | None) -> dict[str, Any]:
 
 def _data(given: Any) -> dict[str, str]:
     if not isinstance(given, Mapping) or "train" not in given:
-        raise EngineError("'data' must be an object with 'train', the path of a data file.", field="data.train")
+        raise EngineError(
+            "'data.train' is missing: 'data' must be an object that names the data files.", field="data.train"
+        )
     for split in given:
         if split not in SPLITS:
             raise EngineError(f"'data.{split}' is no split. It may hold {_listed(SPLITS)}.", field=f"data.{split}")
