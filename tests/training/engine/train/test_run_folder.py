@@ -107,9 +107,13 @@ def test_a_failed_write_leaves_the_old_content(tmp_path, monkeypatch):
 
 
 def test_a_folder_that_fails_while_it_is_filled_never_takes_its_name(tmp_path):
-    with pytest.raises(ValueError, match="broken"), whole_folder(tmp_path / "run" / "model") as partial:
-        (partial / "weights").write_bytes(b"half")
-        raise ValueError("broken")
+    def fill():
+        with whole_folder(tmp_path / "run" / "model") as partial:
+            (partial / "weights").write_bytes(b"half")
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        fill()
     assert list((tmp_path / "run").iterdir()) == []
 
 
