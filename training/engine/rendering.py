@@ -39,7 +39,7 @@ class ChatRenderer:
                 field="model",
             )
         if tokenizer.eos_token_id is None:
-            raise EngineError("The tokenizer names no end token (eos_token); add it to its configuration.", field="model")
+            raise EngineError("The tokenizer names no eos_token; add it to tokenizer_config.json.", field="model")
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.ends = _end_ids(tokenizer)
@@ -93,7 +93,7 @@ class ChatRenderer:
             )
         if self.tokenizer.decode(list(tail[end + 1 :])).strip():
             raise row.error(
-                "prompt", "the answer contains the text of an end token; remove that text, it would teach stopping early."
+                "prompt", "the answer contains the text of an end token; remove it, it would teach stopping early."
             )
         if end == 0:
             raise row.error("prompt", "the answer has no tokens before its end token; remove the row.")
@@ -117,14 +117,16 @@ class ChatRenderer:
 
 
 class EncoderRenderer:
-    """Renders a whole conversation for an encoder; what does not fit is left out from the beginning, message by message."""
+    """Renders a whole conversation for an encoder; what does not fit is left out from the beginning, message by
+    message."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
         self.tokenizer = tokenizer
         self.max_length = min(max_length, tokenizer.model_max_length)
 
     def render(self, row: Row, prompt: Messages, answers: Sequence[str]) -> Rendered | None:
-        """The conversation with each answer as ids, all with the same messages, or None when an answer alone is too long."""
+        """The conversation with each answer as ids, all with the same messages, or None when an answer alone is
+        too long."""
         for start in range(len(prompt) + 1):
             sequences = tuple(self._ids(prompt[start:], answer) for answer in answers)
             if max(len(sequence) for sequence in sequences) <= self.max_length:

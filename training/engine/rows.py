@@ -28,7 +28,8 @@ class Row:
 
 
 def read_rows(path: str | Path) -> Iterator[Row]:
-    """Yields the rows of a Parquet, JSONL or NDJSON file. EngineError when it is missing, of another type or damaged."""
+    """Yields the rows of a Parquet, JSONL or NDJSON file. EngineError when it is missing, of another type or
+    damaged."""
     path = Path(path)
     if not path.is_file():
         raise EngineError(f"The data file {path.name} does not exist; build the dataset version again.", field="data")
@@ -107,9 +108,7 @@ def messages(row: Row, name: str) -> list[dict[str, str]]:
     return [{"role": message["role"], "content": message["content"]} for message in value]
 
 
-def number(
-    row: Row, name: str, *, default: float, minimum: float | None = None, maximum: float | None = None
-) -> float:
+def number(row: Row, name: str, *, default: float, minimum: float | None = None, maximum: float | None = None) -> float:
     """A finite number within its bounds; a missing or null column gives the default."""
     value = column(row, name, None)
     if value is None:

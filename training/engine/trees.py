@@ -1,7 +1,7 @@
 """Prompt trees: one prompt and its K completions as token ids, read from a dataset file.
 
-K = 1 is a demonstration or a thumb up or down, K = 2 a pair (``completions[0]`` is the chosen one). Reading refuses what
-would train silently wrong and counts whatever it leaves out; the counts land in ``result.json``.
+K = 1 is a demonstration or a thumb up or down, K = 2 a pair (``completions[0]`` is the chosen one). Reading refuses
+what would train silently wrong and counts whatever it leaves out; the counts land in ``result.json``.
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ class PromptTree:
 class DataReport:
     """What reading a dataset file found; every row is in exactly one of ``used`` and the ``dropped_…`` counts.
 
-    ``truncated`` rows (encoders only) are among the used ones. ``rows_too_long`` and ``rows_identical`` name the first
-    twenty. Lengths are tokens; ``length_bias`` is the mean of chosen minus rejected; ``label_share`` the share of thumbs up.
+    ``truncated`` rows (encoders only) are among the used ones. ``rows_too_long`` and ``rows_identical`` name the
+    first twenty. Lengths are tokens; ``length_bias`` is the mean of chosen minus rejected; ``label_share`` the share
+    of thumbs up.
     """
 
     file: str
@@ -86,13 +87,14 @@ def read_trees(
 ) -> tuple[list[PromptTree], DataReport]:
     """Reads a Parquet or JSONL dataset of ``kind`` into trees of at most ``max_length`` tokens per sequence.
 
-    The boundary between prompt and completion is found in token space: the rendered prompt's ids must be the beginning of
-    the rendered conversation's ids. Rows that are too long are left out and counted, never cut; with ``encoder=True`` the
-    beginning of the conversation is left out instead, at a message boundary, and counted as truncated. ``limit`` stops
-    after that many trees.
+    The boundary between prompt and completion is found in token space: the rendered prompt's ids must be the
+    beginning of the rendered conversation's ids. Rows that are too long are left out and counted, never cut; with
+    ``encoder=True`` the beginning of the conversation is left out instead, at a message boundary, and counted as
+    truncated. ``limit`` stops after that many trees.
 
-    Raises EngineError, with the row, for: a missing or mistyped column, an empty completion, a chat template that is missing,
-    moves the boundary, does not end the answer with an end token or repeats the begin token; and when nothing is left.
+    Raises EngineError, with the row, for: a missing or mistyped column, an empty completion, a chat template that is
+    missing, moves the boundary, does not end the answer with an end token or repeats the begin token; and when
+    nothing is left.
     """
     if kind not in KINDS:
         raise EngineError(f"Datasets of kind {kind!r} cannot be read; known are {', '.join(KINDS)}.", field="kind")
@@ -108,7 +110,7 @@ def read_trees(
             trees.append(tree)
     if not trees:
         raise EngineError(
-            f"{report.file} leaves nothing to learn from: {report.rows} rows, of which {report.dropped_too_long} are longer "
+            f"{report.file} leaves nothing to learn from: of {report.rows} rows, {report.dropped_too_long} are longer "
             f"than {renderer.max_length} tokens and {report.dropped_identical} have two identical completions. "
             "Raise max_length or choose another dataset version.",
             field="data",

@@ -1,0 +1,229 @@
+"""Model folders: what is refused before any loader opens it, then loading and saving.
+
+``check_model_folder`` and ``weights_sha256`` need the standard library only, because the web process calls them;
+torch and transformers are imported inside the functions that load. Nothing here unpickles or runs code that came
+with a model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.engine.errors import EngineError
+from training.engine.modelsafety import check_model_folder
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from training.engine.reward import Pooling, RewardModel
+
+__all__ = [
+    "check_model_folder",
+    "disable_dropout",
+    "load_policy",
+    "load_reward",
+    "model_folder",
+    "save_policy",
+    "save_reward",
+    "weights_sha256",
+]
+
+HEAD_FILE = "reward_head.safetensors"
+REWARD_FILE = "reward.json"
+HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
+
+
+def model_folder(name: str | Path) -> Path:
+    """The checked local folder of a model; a name that is no folder is fetched from the hub, without any pickles.
+
+    EngineError when it is neither, or when the folder is refused.
+    """
+    path = Path(name)
+    if path.is_dir():
+        check_model_folder(path)
+        return path
+    if path.is_absolute() or str(name).startswith("."):
+        raise EngineError(f"The model folder {path.name} does not exist.", field="model")
+    from huggingface_hub import snapshot_download
+
+    try:
+        snapshot = Path(snapshot_download(str(name), allow_patterns=HUB_FILES))
+    except Exception as error:  # network, name, permission and offline errors have no common base class
+        raise EngineError(
+            f"{name} is neither a local folder nor a model that the hub gives us ({type(error).__name__}).",
+            field="model",
+        ) from error
+    check_model_folder(snapshot, root=snapshot.parent.parent)
+    return snapshot
+
+
+def weights_sha256(path: str | Path) -> str:
+    """sha256 over the names and contents of all safetensors files of a folder, as hex."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(path).rglob("*.safetensors")):
+        with file.open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest.update(f"{file.relative_to(path).as_posix()}:{content}\n".encode())
+    return digest.hexdigest()
+
+
+def load_policy(
+    path: str | Path, *, dtype: str = "float32", device: str = "cpu"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal language model and its tokenizer, with dropout off and the scorer verified against it.
+
+    ``dtype`` is a name of torch: float32, bfloat16 or float16. EngineError when the folder is refused, is no causal
+    model, lacks weights, or has fewer embeddings than its tokenizer has tokens.
+    """
+    from transformers import AutoModelForCausalLM
+
+    from training.engine.scorer import verify_scorer
+
+    folder = model_folder(path)
+    config = _config(folder)
+    named = config.architectures or []
+    if named and not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in named):
+        raise EngineError(
+            f"{folder.name} is a {named[0]}, which cannot write text; choose a causal language model as policy.",
+            field="model",
+        )
+    model = _load(AutoModelForCausalLM, folder, dtype).to(device)
+    tokenizer = _tokenizer(folder)
+    disable_dropout(model)
+    if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
+        raise EngineError(
+    """A reward model and its tokenizer, dropout off: a trained one, or a new head (from ``seed``) on any backbone.
+            "belong together.",
+            field="model",
+        )
+    verify_scorer(model)
+    return model, tokenizer
+
+
+def load_reward(
+    path: str | Path, *, dtype: str = "float32", device: str = "cpu", pooling: Pooling | None = None, seed: int = 0
+) -> tuple[RewardModel, PreTrainedTokenizerBase]:
+    """A reward model and its tokenizer, with dropout off: a trained one, or a new head (from ``seed``) on any backbone.
+
+    ``pooling`` of a new one is ``last`` for decoders and ``mean`` for encoders unless given.
+    """
+    import json
+
+    from safetensors.torch import load_file
+    from transformers import AutoModel
+
+    from training.engine.reward import RewardModel, is_bidirectional
+
+    folder = model_folder(path)
+    backbone = _load(AutoModel, folder, dtype).to(device)
+    disable_dropout(backbone)
+    stored: dict[str, Any] = {}
+    if (folder / REWARD_FILE).exists():
+        stored = json.loads((folder / REWARD_FILE).read_text(encoding="utf-8"))
+        if stored.get("pooling") not in ("last", "mean", "cls") or not (folder / HEAD_FILE).exists():
+            raise EngineError(f"{folder.name}: {REWARD_FILE} or {HEAD_FILE} is damaged; train it again.", field="model")
+    default: Pooling = "mean" if is_bidirectional(backbone) else "last"
+    model = RewardModel(backbone, pooling=stored.get("pooling") or pooling or default, seed=seed)
+    if stored:
+        model.head.load_state_dict(load_file(folder / HEAD_FILE, device=device))
+        model.mean, model.std = float(stored["mean"]), float(stored["std"])
+    return model.eval(), _tokenizer(folder)
+
+
+def save_policy(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
+    """Writes a folder that transformers and vLLM open: safetensors, configuration, tokenizer and chat template."""
+    from training.engine.scorer import causal_model
+
+    causal_model(model).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def save_reward(model: RewardModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
+    """Writes the backbone as a transformers folder, and beside it the head and how it pools and scales."""
+    import json
+
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    model.backbone.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    save_file({name: value.contiguous().cpu() for name, value in model.head.state_dict().items()}, folder / HEAD_FILE)
+    content = {"pooling": model.pooling, "mean": model.mean, "std": model.std}
+    (folder / REWARD_FILE).write_text(json.dumps(content) + "\n", encoding="utf-8")
+
+
+def disable_dropout(model: nn.Module) -> None:
+    """Turns dropout off for good, in training mode too: with it, policy and reference differ before the first step."""
+    from torch import nn as modules
+
+    for module in model.modules():
+        if isinstance(module, modules.Dropout):
+            module.p = 0.0
+        for name in ("attention_dropout", "dropout", "dropout_prob"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+
+
+def _config(folder: Path) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (ValueError, OSError, KeyError) as error:
+        raise EngineError(
+            f"{folder.name}: config.json names no model type that this version of transformers knows ({error}).",
+            field="model",
+        ) from error
+
+
+def _load(loader: Any, folder: Path, dtype: str) -> PreTrainedModel:
+    """Weights from safetensors only; EngineError when some are missing or do not fit."""
+    config = _config(folder)
+    try:
+        model, info = loader.from_pretrained(
+            folder,
+            config=config,
+            dtype=_dtype(dtype),
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            attn_implementation="sdpa",
+            output_loading_info=True,
+        )
+    except (ValueError, OSError, KeyError, RuntimeError, ImportError) as error:
+        raise EngineError(f"The weights in {folder.name} cannot be loaded: {error}", field="model") from error
+    # The pooler of BERT-like models is not used here and often not saved.
+    missing = sorted(name for name in info["missing_keys"] if "pooler." not in name)
+    if missing:
+        raise EngineError(
+            f"{folder.name} lacks weights that its config.json promises ({len(missing)}, among them {missing[0]}); "
+            "the folder is incomplete or of another model.",
+            field="model",
+        )
+    return model.eval()
+
+
+def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (ValueError, OSError, KeyError, ImportError) as error:
+        raise EngineError(f"The tokenizer in {folder.name} cannot be loaded: {error}", field="model") from error
+    if tokenizer.pad_token_id is None:
+        # Padding is always masked, so any token will do; the end token is the usual one.
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _dtype(name: str) -> torch.dtype:
+    import torch
+
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in known:
+        raise EngineError(f"dtype {name!r} is not one of {', '.join(known)}.", field="dtype")
+    return known[name]

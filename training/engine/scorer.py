@@ -1,0 +1,151 @@
+"""The only place that turns a model and a batch into numbers a loss can use.
+
+The vocabulary projection is made at completion positions only, in chunks, and made again in the backward pass, so
+that memory holds ``chunk`` × vocabulary logits instead of rows × positions × vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from training.engine.batch import Batch, Layout, make_batch
+from training.engine.errors import EngineError
+from training.engine.losses.scores import Scores
+from training.engine.trees import PromptTree
+
+if TYPE_CHECKING:
+    from training.engine.reward import RewardModel
+
+_PROBE = PromptTree(0, (5, 4, 7), ((6, 4, 5), (7, 6)), {})
+
+
+def score(model: nn.Module, batch: Batch, *, reference: Tensor | None = None, chunk: int = 512) -> Scores:
+    """Summed log-probs of the batch's completions: Scores of float32 [N] with lengths [N].
+
+    ``reference`` [N] is passed on as ``ref_logp``. Gradients flow when they are enabled; ``chunk`` is the number of
+    completion tokens whose logits exist at one time. EngineError for trees without a prompt (made for encoders).
+    """
+    logp = token_logps(model, batch, chunk=chunk)
+    total = torch.zeros(batch.length.numel(), dtype=torch.float32, device=logp.device)
+    return Scores(total.index_add(0, batch.completion, logp), batch.length, reference)
+
+
+def token_logps(model: nn.Module, batch: Batch, *, chunk: int = 512) -> Tensor:
+    """float32 [M]: the log-prob of every completion token, in the order of ``batch.target``."""
+    if batch.source.numel() == 0:
+        raise EngineError("Log-probs need a prompt before every completion; these trees were read for an encoder.")
+    policy = causal_model(model)
+    hidden = _hidden_states(policy, batch)
+    states = hidden.reshape(-1, hidden.shape[-1]).index_select(0, batch.source)
+    project = _projection(policy)
+    parts = [
+        checkpoint(_chunk_logps, project, part, target, use_reentrant=False, preserve_rng_state=False)
+        for part, target in zip(states.split(chunk), batch.target.split(chunk), strict=True)
+    ]
+    return torch.cat(parts)
+
+
+def values(reward_model: RewardModel, batch: Batch) -> Tensor:
+    """The value of every completion, float32 [N]."""
+    value: Tensor = reward_model(batch)
+    return value
+
+
+def causal_model(model: nn.Module) -> nn.Module:
+    """The transformers model inside wrappers: distributed data parallel, and peft with its adapters in place."""
+    inner = model.module if hasattr(model, "module") else model
+    return inner.get_base_model() if hasattr(inner, "get_base_model") else inner
+
+
+def verify_scorer(model: nn.Module, *, pad_id: int = 0) -> None:
+    """Compares the scorer with the model's own logits on a few tokens; EngineError when they differ.
+
+    The scorer does the projection itself, so a model that does something of its own between its last layer and its
+    logits would otherwise be trained on wrong numbers.
+    """
+    batch = make_batch([_PROBE], layout="padded", pad_id=pad_id, device=_device(model))
+    with torch.no_grad():
+        ours = token_logps(model, batch)
+        inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+        logits = causal_model(model)(**inputs, use_cache=False).logits.float()
+        everything = logits.reshape(-1, logits.shape[-1]).index_select(0, batch.source).log_softmax(-1)
+        theirs = everything.gather(1, batch.target[:, None])[:, 0]
+    if not torch.allclose(ours, theirs, atol=_tolerance(model), rtol=1e-3):
+        raise EngineError(
+            f"Models of type {causal_model(model).config.model_type!r} change their logits in a way that the scorer "
+            "does not know, so they cannot be trained here; choose another base model.",
+            field="model",
+        )
+
+
+def supports_trees(model: nn.Module, *, pad_id: int = 0) -> bool:
+    """Whether the model can be masked by segment: a decoder with full attention through SDPA, and equal numbers
+    on a probe."""
+    policy = causal_model(model)
+    config = policy.config
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    windowed = getattr(config, "sliding_window", None) is not None and getattr(config, "use_sliding_window", True)
+    if kinds != {"full_attention"} or windowed or config._attn_implementation != "sdpa":
+        return False
+    try:
+        with torch.no_grad():
+            hidden = [_probe_states(policy, "tree", pad_id), _probe_states(policy, "padded", pad_id)]
+    except (TypeError, ValueError, RuntimeError):  # a forward pass that takes no such mask or no positions
+        return False
+    return torch.allclose(hidden[0], hidden[1], atol=_tolerance(model), rtol=1e-3)
+
+
+def _probe_states(policy: nn.Module, layout: Layout, pad_id: int) -> Tensor:
+    """The hidden states behind the probe's completion tokens, float32 [M, D]."""
+    other = PromptTree(1, (8, 6), ((4,), (5, 5, 8)), {})
+    batch = make_batch([_PROBE, other], layout=layout, pad_id=pad_id, device=_device(policy))
+    states = _hidden_states(policy, batch).float()
+    return states.reshape(-1, states.shape[-1]).index_select(0, torch.cat((batch.source, batch.last)))
+
+
+def _hidden_states(policy: nn.Module, batch: Batch) -> Tensor:
+    """[R, T, D] from the layers below the vocabulary projection (or from a bare backbone)."""
+    backbone = policy.base_model
+    output: Tensor = backbone(
+        input_ids=batch.input_ids,
+        attention_mask=batch.attention_mask,
+        position_ids=batch.position_ids,
+        use_cache=False,
+    ).last_hidden_state
+    return output
+
+
+def _projection(policy: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Hidden states [C, D] → logits [C, V] as the model makes them: scaled (Granite, Cohere) and soft-capped
+    (Gemma)."""
+    head: nn.Module = policy.get_output_embeddings()
+    config = policy.config
+    factor = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
+    cap = getattr(config, "final_logit_softcapping", None)
+
+    def project(states: Tensor) -> Tensor:
+        logits: Tensor = head(states).float()
+        if factor != 1.0:
+            logits = logits * factor
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    return project
+
+
+def _chunk_logps(project: Callable[[Tensor], Tensor], states: Tensor, target: Tensor) -> Tensor:
+    logits = project(states)
+    return logits.gather(1, target[:, None])[:, 0] - logits.logsumexp(-1)
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+def _tolerance(model: nn.Module) -> float:
+    """What may differ between two orders of the same arithmetic, for values of order one."""
+    return 1e-4 if next(model.parameters()).dtype == torch.float32 else 5e-2
