@@ -37,7 +37,6 @@ class DatasetVersion(models.Model):
     class Status(models.TextChoices):
         BUILDING = "building", "Building"
         READY = "ready", "Ready"
-        FAILED = "failed", "Failed"
 
     dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="versions")
     number = models.PositiveIntegerField()
@@ -60,6 +59,13 @@ class DatasetVersion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.dataset} v{self.number}"
+
+    @property
+    def state(self) -> str:
+        """ready, building, or how the job ended that should have built it."""
+        if self.status == self.Status.BUILDING and self.job and self.job.is_over:
+            return self.job.status
+        return self.status
 
 
 class VersionJudgement(models.Model):

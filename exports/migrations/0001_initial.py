@@ -37,7 +37,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('number', models.PositiveIntegerField()),
                 ('recipe', models.JSONField(help_text='The recipe as it was when the version was frozen.')),
-                ('status', models.CharField(choices=[('building', 'Building'), ('ready', 'Ready'), ('failed', 'Failed')], default='building', max_length=10)),
+                ('status', models.CharField(choices=[('building', 'Building'), ('ready', 'Ready')], default='building', max_length=10)),
                 ('sha256', models.CharField(blank=True, help_text='Of the manifest, which lists the sha256 of every file.', max_length=64)),
                 ('folder', models.CharField(blank=True, help_text='Below the data folder.', max_length=300)),
                 ('counts', models.JSONField(blank=True, default=dict)),
