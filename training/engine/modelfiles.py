@@ -96,8 +96,8 @@ def load_policy(
     disable_dropout(model)
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
         raise EngineError(
-    """A reward model and its tokenizer, dropout off: a trained one, or a new head (from ``seed``) on any backbone.
-            "belong together.",
+            f"{folder.name}: the tokenizer has {len(tokenizer)} tokens, more than the model has embeddings; they do "
+            "not belong together.",
             field="model",
         )
     verify_scorer(model)
