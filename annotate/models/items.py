@@ -76,6 +76,9 @@ class Slot(models.Model):
         constraints = [
             models.UniqueConstraint(name="slot_number_once", fields=["item", "number"]),
             models.UniqueConstraint(name="slot_annotator_once", fields=["item", "annotator"]),
+            models.UniqueConstraint(
+                name="slot_one_lease", fields=["project", "annotator"], condition=Q(state="leased")
+            ),
             models.CheckConstraint(
                 name="slot_open_has_nobody",
                 condition=~Q(state="open") | Q(annotator__isnull=True, lease_token__isnull=True),
