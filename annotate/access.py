@@ -116,3 +116,8 @@ def visible_jobs(user: User, may: str = "review") -> QuerySet[Job]:
         return Job.objects.all()
     projects = Membership.objects.filter(user=user, role__in=ALLOWED[may]).values_list("project_id", flat=True)
     return Job.objects.filter(scope__in=[f"project:{pk}" for pk in projects]) | Job.objects.filter(created_by=user)
+
+
+def job_scope_titles(user: User) -> dict[str, str]:
+    """The names of the projects by which the user can filter jobs, under their scope."""
+    return {job_scope(project): project.name for project in visible_projects(user).order_by("name")}
