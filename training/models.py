@@ -68,7 +68,10 @@ class Run(models.Model):
     dataset_version = models.ForeignKey(
         DatasetVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="runs"
     )
-    config = models.JSONField(default=dict, blank=True)
+    config = models.JSONField(default=dict, blank=True, help_text="Of the engine, every default spelled out.")
+    selection = models.JSONField(
+        default=dict, blank=True, help_text="For sampling: how many prompts, and whether the answers become items."
+    )
     folder = models.CharField(max_length=300, help_text="Below the data folder.")
     job = models.OneToOneField("jobs.Job", null=True, blank=True, on_delete=models.SET_NULL, related_name="run")
     result = models.JSONField(null=True, blank=True, help_text="result.json, once its sums were verified.")
