@@ -2,12 +2,16 @@
 
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off"}
+DATABASE_SCHEMES = {"postgresql", "postgres", "sqlite"}
 
 
 def text(name: str, default: str = "") -> str:
@@ -41,6 +45,34 @@ def number(name: str, default: int, *, minimum: int = 0) -> int:
 def words(name: str, default: str = "") -> list[str]:
     """A comma-separated list."""
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def choice(name: str, default: str, options: Sequence[str]) -> str:
+    """One of the options, which are written in capitals."""
+    value = text(name, default).upper() or default
+    if value not in options:
+        raise ImproperlyConfigured(f"{name} is {value!r}; write one of: {', '.join(options)}.")
+    return value
+
+
+def database(name: str, default: str) -> dict[str, Any]:
+    """Django's settings of the database at this URL. Refused here, not in a check: a web server runs no checks, and
+    falling back to another database would lose what people write into it."""
+    url = text(name) or default
+    scheme = url.partition(":")[0].lower()
+    if scheme not in DATABASE_SCHEMES:
+        raise ImproperlyConfigured(
+            f"{name} begins with {scheme!r}; write postgresql://user:password@host:5432/name, "
+            "or leave it out to use SQLite in the data folder."
+        )
+    try:
+        return dict(dj_database_url.parse(url, conn_max_age=60, conn_health_checks=True))
+    except ValueError:
+        # The driver's own message quotes the URL, and with it the password.
+        raise ImproperlyConfigured(
+            f"{name} cannot be read as a URL; write postgresql://user:password@host:5432/name. "
+            "Signs such as / : @ # inside the password must be written as %2F %3A %40 %23."
+        ) from None
 
 
 def secret_key(folder: Path) -> str:

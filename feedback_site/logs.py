@@ -4,6 +4,8 @@ from typing import Any
 
 import structlog
 
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
 
 def configure_logging(*, json: bool, level: str) -> dict[str, Any]:
     """The `LOGGING` dictionary. Standard-library records and structlog events leave through the same formatter."""
@@ -39,6 +41,5 @@ def configure_logging(*, json: bool, level: str) -> dict[str, Any]:
         "root": {"handlers": ["console"], "level": level},
         "loggers": {
             "django.server": {"handlers": ["console"], "level": "WARNING", "propagate": False},
-            "django_structlog": {"level": "WARNING"},
         },
     }

@@ -1,13 +1,13 @@
 """One settings file. Everything that differs between installations comes from the environment (see docs/operations.md)."""
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-import dj_database_url
 from csp.constants import NONE, SELF
 
 from feedback_site import env
-from feedback_site.logs import configure_logging
+from feedback_site.logs import LOG_LEVELS, configure_logging
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(env.text("PLUMB_DATA") or BASE_DIR / "data").resolve()
@@ -30,7 +30,6 @@ INSTALLED_APPS = [
     "django.contrib.humanize",
     "csp",
     "django_htmx",
-    "django_structlog",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -43,6 +42,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "feedback_site.middleware.RequestLog",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -52,8 +52,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "feedback_site.middleware.SignInFirst",
 ]
 
 ROOT_URLCONF = "feedback_site.urls"
@@ -74,8 +74,7 @@ TEMPLATES = [
 ]
 
 # --- database -------------------------------------------------------------------------------------
-DATABASE_URL = env.text("DATABASE_URL") or f"sqlite:///{DATA_DIR / 'plumb.sqlite3'}"
-DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=60, conn_health_checks=True)}
+DATABASES: dict[str, Any] = {"default": env.database("DATABASE_URL", f"sqlite:///{DATA_DIR / 'plumb.sqlite3'}")}
 EMBEDDED = DATABASES["default"]["ENGINE"].endswith("sqlite3")
 if EMBEDDED:
     # Deferred transactions fail at once with "database is locked" when two of them upgrade; IMMEDIATE ones queue.
@@ -108,7 +107,9 @@ SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
-if env.flag("BEHIND_PROXY", False):
+CSRF_FAILURE_VIEW = "feedback_site.errors.csrf_failure"
+BEHIND_PROXY = env.flag("BEHIND_PROXY", False)
+if BEHIND_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
@@ -141,8 +142,10 @@ STORAGES = {
 
 # --- jobs -----------------------------------------------------------------------------------------
 BROKER_URL = env.text("BROKER_URL")
-JOB_LEASE_SECONDS = env.number("JOB_LEASE_SECONDS", 60, minimum=3)
+JOB_QUEUE = env.text("JOB_QUEUE", "plumb")
+JOB_LEASE_SECONDS = env.number("JOB_LEASE_SECONDS", 60, minimum=1)
 JOB_VISIBILITY = "annotate.access.visible_jobs"
+JOB_SCOPE_TITLES = "annotate.access.job_scope_titles"
 ENGINE_PYTHON = env.text("PLUMB_ENGINE_PYTHON")
 BASE_MODEL = env.text("PLUMB_BASE_MODEL")
 
@@ -175,6 +178,5 @@ SPECTACULAR_SETTINGS = {
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
-LOGGING = configure_logging(json=not DEBUG and not EMBEDDED, level=env.text("LOG_LEVEL", "INFO"))
+LOGGING = configure_logging(json=not DEBUG and not EMBEDDED, level=env.choice("LOG_LEVEL", "INFO", LOG_LEVELS))
 LOGGING_CONFIG = "logging.config.dictConfig"
-DJANGO_STRUCTLOG_CELERY_ENABLED = False

@@ -13,3 +13,8 @@ urlpatterns = [
     path("api/v1/", include("feedback_site.api_urls")),
     path("admin/", admin.site.urls),
 ]
+
+handler400 = "feedback_site.errors.bad_request"
+handler403 = "feedback_site.errors.permission_denied"
+handler404 = "feedback_site.errors.page_not_found"
+handler500 = "feedback_site.errors.server_error"
