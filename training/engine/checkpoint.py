@@ -66,6 +66,11 @@ class Checkpoints:
         for path in self._steps()[:-1]:
             shutil.rmtree(path, ignore_errors=True)
 
+    def step(self) -> int:
+        """The step of the newest checkpoint; 0 where there is none."""
+        steps = self._steps()
+        return int(steps[-1].name.removeprefix("step-")) if steps else 0
+
     def restore(self, *, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, dict[str, Any]] | None:
         """Put the newest checkpoint into model, optimiser and random generators; returns (step, state).
 

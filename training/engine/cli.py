@@ -10,10 +10,12 @@ import argparse
 import errno
 import importlib
 import json
+import os
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from training.engine.errors import Cancelled, EngineError
@@ -53,8 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def check(spec: Spec) -> int:
     """Do the start checks of a spec, write nothing, print what they found as JSON on standard output."""
     check_files(spec)
-    task = importlib.import_module(f"training.engine.tasks.{spec.task}")
-    found = task.check(spec, stop=Stop().listen()) if hasattr(task, "check") else {}
+    stop = Stop()
+    with stop.listening():
+        task = _task(spec)
+        found = task.check(spec, stop=stop) if hasattr(task, "check") else {}
     sys.stdout.write(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     return DONE
 
@@ -72,8 +76,9 @@ def run(spec: Spec, out: Path) -> int:
             _say(f"Done already: {out}")
             return DONE
         check_files(spec)
-        task = importlib.import_module(f"training.engine.tasks.{spec.task}")
-        folder.finish(task.run(spec, folder, stop=Stop().listen()))
+        stop = Stop()
+        with stop.listening():
+            folder.finish(_task(spec).run(spec, folder, stop=stop))
         _say(f"Done: {out}")
         return DONE
     except Cancelled as stopped:
@@ -83,6 +88,13 @@ def run(spec: Spec, out: Path) -> int:
         return _failed(folder, error)
     finally:
         folder.close()
+
+
+def _task(spec: Spec) -> ModuleType:
+    """The module of the task. What its libraries print about themselves would only bury what the run says."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    return importlib.import_module(f"training.engine.tasks.{spec.task}")
 
 
 def _failed(folder: RunFolder, error: Exception) -> int:

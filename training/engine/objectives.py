@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from training.engine.batch import Batch
 from training.engine.losses import LOSSES, Scores
 from training.engine.methods import METHODS
+from training.engine.reward import RewardModel
 from training.engine.scorer import score, values
 from training.engine.trees import PromptTree
 
@@ -69,6 +70,10 @@ class Objective(ABC):
         """The mean loss of these trees while the policy equals its reference; None where that says nothing."""
         return None
 
+    def _mean(self, trees: Sequence[PromptTree], losses: Tensor) -> float | None:
+        total = sum(map(self.weight, trees))
+        return float(losses.sum()) / total if total else None
+
 
 class PairwiseObjective(Objective):
     """Pairs with soft labels: p·loss(chosen, rejected) + (1 - p)·loss(rejected, chosen), times the pair's weight."""
@@ -91,7 +96,7 @@ class PairwiseObjective(Objective):
         return Contribution(loss, sums)
 
     def first_loss(self, trees: Sequence[PromptTree]) -> float | None:
-        return float(self._losses(trees, _scores_at_reference(trees)).sum()) / sum(map(self.weight, trees))
+        return self._mean(trees, self._losses(trees, _scores_at_reference(trees)))
 
     def _losses(self, trees: Sequence[PromptTree], scores: Scores) -> Tensor:
         chosen, rejected = scores[0::2], scores[1::2]
@@ -107,6 +112,7 @@ class RewardObjective(Objective):
     def __call__(
         self, model: nn.Module, batch: Batch, *, reference: Tensor | None, baseline: Tensor | None
     ) -> Contribution:
+        assert isinstance(model, RewardModel)
         rewards = values(model, batch)
         chosen, rejected = rewards[0::2], rewards[1::2]
         p, weight = _targets(batch.trees, "p", rewards), _targets(batch.trees, "weight", rewards)
@@ -140,8 +146,7 @@ class UnpairedObjective(Objective):
         return Contribution(loss, sums)
 
     def first_loss(self, trees: Sequence[PromptTree]) -> float | None:
-        losses = self._losses(trees, _scores_at_reference(trees), torch.zeros(()))
-        return float(losses.sum()) / sum(map(self.weight, trees))
+        return self._mean(trees, self._losses(trees, _scores_at_reference(trees), torch.zeros(())))
 
     def _losses(self, trees: Sequence[PromptTree], scores: Scores, baseline: Tensor) -> Tensor:
         losses = self.loss.fn(scores, _labels(trees, scores.logp), baseline, **self.parameters)

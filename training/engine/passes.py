@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -46,8 +47,13 @@ class Sums:
         return float(self._sums[name]) / self._counts[name] if self.count(name) else 0.0
 
     def metrics(self) -> dict[str, float]:
-        """Every metric that was counted at all, as a mean."""
-        return {name: self.mean(name) for name in self._sums if self.count(name)}
+        """Every metric that was counted at all, as a mean, and what follows from them."""
+        means = {name: self.mean(name) for name in self._sums if self.count(name)}
+        if "chosen_reward" in means and "rejected_reward" in means:
+            means["margin"] = means["chosen_reward"] - means["rejected_reward"]
+        if "reward_square" in means:
+            means["reward_std"] = math.sqrt(max(means.pop("reward_square") - means["reward"] ** 2, 0.0))
+        return means
 
 
 class Passes:
@@ -97,7 +103,7 @@ class Passes:
         divisor = sum(weights) or 1.0
         for indices, weight in zip(micro_batches, weights, strict=True):
             batch = self.batch([examples.trees[index] for index in indices])
-            reference = self._beside(examples.reference, indices)
+            reference = None if examples.reference is None else self._beside(examples.reference, indices)
             with torch.set_grad_enabled(backward), self._autocast():
                 contribution = self.objective(self.model, batch, reference=reference, baseline=z0)
             if backward:
@@ -119,12 +125,13 @@ class Passes:
             return None
         policy, reference = [torch.zeros(0, device=self.device)], [torch.zeros(0, device=self.device)]
         for indices in micro_batches:
-            known = [index for index in indices if examples.mismatched[index] is not None]
-            if known:
-                policy.append(self.logps([examples.mismatched[index] for index in known]))
-                reference.append(self._beside(examples.mismatched_reference, known))
+            trees = [tree for index in indices if (tree := examples.mismatched[index]) is not None]
+            if trees:
+                policy.append(self.logps(trees))
+                reference.append(self._beside(examples.mismatched_reference, indices))
         return baseline.update(torch.cat(policy), torch.cat(reference))
 
-    def _beside(self, kept: Sequence[Tensor | None] | None, indices: Sequence[int]) -> Tensor | None:
+    def _beside(self, kept: Sequence[Tensor | None] | None, indices: Sequence[int]) -> Tensor:
         """What is kept beside these examples, flat, on the model's device."""
-        return None if kept is None else torch.cat([kept[index] for index in indices]).to(self.device)
+        assert kept is not None
+        return torch.cat([value for index in indices if (value := kept[index]) is not None]).to(self.device)

@@ -162,16 +162,17 @@ def check_files(spec: Spec) -> None:
 def check_value(parameter: Parameter, value: Any, *, key: str) -> Any:
     """The value, in the type of the parameter's default, or EngineError naming `key` and what is allowed."""
     kind = type(parameter.default)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and type(value) is int:
         value = float(value)
-    if type(value) is not kind or (kind is float and not math.isfinite(value)):
+    if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
         raise EngineError(f"'{key}' must be {_KINDS[kind]}; it is {_shown(value)}.", field=key)
     if parameter.choices is not None and value not in parameter.choices:
         raise EngineError(f"'{key}' must be one of {_listed(parameter.choices)}; it is {_shown(value)}.", field=key)
-    if parameter.minimum is not None and value < parameter.minimum:
-        raise EngineError(f"'{key}' must be at least {parameter.minimum}; it is {value}.", field=key)
-    if parameter.maximum is not None and value > parameter.maximum:
-        raise EngineError(f"'{key}' must be at most {parameter.maximum}; it is {value}.", field=key)
+    if isinstance(value, float | int):
+        if parameter.minimum is not None and value < parameter.minimum:
+            raise EngineError(f"'{key}' must be at least {parameter.minimum}; it is {value}.", field=key)
+        if parameter.maximum is not None and value > parameter.maximum:
+            raise EngineError(f"'{key}' must be at most {parameter.maximum}; it is {value}.", field=key)
     return value
 
 

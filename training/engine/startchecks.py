@@ -45,7 +45,7 @@ def data_checks(split: str, report: DataReport) -> list[Check]:
         Check(
             f"{split}.boundary",
             "ok",
-            f"All {report.used} answers begin where their prompt ends and end with an end token; no prompt begins twice.",
+            f"All {report.used} rows: the answer begins where the prompt ends, and ends with an end token.",
             report.used,
         ),
         Check(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from training.engine.errors import Cancelled
@@ -14,16 +16,20 @@ class Stop:
     def __init__(self) -> None:
         self.requested = False
 
-    def listen(self) -> Stop:
-        """Let SIGTERM and SIGINT set the flag; a second one of the same kind ends the process as usual."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-        return self
-
     def check(self) -> None:
         """Raise Cancelled once a stop was asked for."""
         if self.requested:
             raise Cancelled("The run was asked to stop.")
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Within, SIGTERM and SIGINT set the flag; a second one of the same kind ends the process as usual."""
+        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.requested = True

@@ -71,7 +71,10 @@ class Totals:
 
 
 class Trainer:
-    """Trains `model` in place; `report(step, steps, metrics)` hears of every step."""
+    """Trains `model` in place.
+
+    `report(step, steps, metrics)` hears of every step, `on_first_loss(loss)` of the first before anything is changed.
+    """
 
     def __init__(
         self,
@@ -85,6 +88,7 @@ class Trainer:
         checkpoints: Checkpoints | None = None,
         stop: Stop | None = None,
         bad_batch: Path | None = None,
+        on_first_loss: Callable[[float], None] | None = None,
     ) -> None:
         self.model = model
         self.examples = examples
@@ -99,6 +103,7 @@ class Trainer:
         self._checkpoints = checkpoints
         self._stop = stop or Stop()
         self._bad_batch = bad_batch
+        self._on_first_loss = on_first_loss
         self._baseline = KtoBaseline()
         self._plans: dict[int, list[list[list[int]]]] = {}
         self.steps = settings.epochs * len(self.plan(0))
@@ -168,6 +173,8 @@ class Trainer:
         loss = sums.mean("loss")
         if not math.isfinite(loss + norm):
             raise self._not_finite(loss, norm, sums, micro_batches)
+        if totals.step == 0 and self._on_first_loss:
+            self._on_first_loss(loss)
         self._optimizer.step()
 
         seconds = time.perf_counter() - started

@@ -1,0 +1,70 @@
+"""The log-probs of the reference policy for whole splits, before training begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from training.engine.batch import micro_batches
+from training.engine.errors import EngineError
+from training.engine.losses.unpaired import mismatched_trees
+from training.engine.objectives import Examples
+from training.engine.passes import Passes
+from training.engine.reference import ReferenceCache
+from training.engine.trees import PromptTree
+
+
+class ReferencePass:
+    """Adds to examples what the reference says of them; `between` is called after each of its micro-batches."""
+
+    def __init__(
+        self, passes: Passes, cache: ReferenceCache, *, token_budget: int, between: Callable[[int], None]
+    ) -> None:
+        self._passes = passes
+        self._cache = cache
+        self._token_budget = token_budget
+        self._between = between
+
+    def over(self, examples: Examples) -> Examples:
+        """The examples with `reference`, and `mismatched_reference` where they have mismatched trees."""
+        done = replace(examples, reference=self._logps(examples.trees))
+        if examples.mismatched is None:
+            return done
+        known = [tree for tree in examples.mismatched if tree is not None]
+        found = iter(self._logps(known))
+        return replace(done, mismatched_reference=[None if one is None else next(found) for one in examples.mismatched])
+
+    def _logps(self, trees: Sequence[PromptTree]) -> list[Tensor]:
+        """float32 [K] for every tree."""
+        flat = self._cache.logps(trees, self._compute)
+        return list(flat.split([len(tree.completions) for tree in trees]))
+
+    def _compute(self, trees: Sequence[PromptTree]) -> Tensor:
+        groups = micro_batches(trees, range(len(trees)), layout=self._passes.layout, token_budget=self._token_budget)
+        found: list[Tensor] = [torch.zeros(0)] * len(trees)
+        for indices in groups:
+            logps = self._passes.logps([trees[index] for index in indices]).cpu()
+            parts = logps.split([len(trees[index].completions) for index in indices])
+            for index, part in zip(indices, parts, strict=True):
+                found[index] = part
+            self._between(len(indices))
+        return torch.cat(found)
+
+
+def with_mismatched(examples: Examples, *, max_length: int) -> Examples:
+    """The examples with answers to other prompts beside them, for methods that measure a baseline (KTO).
+
+    Raises EngineError when nothing can be mismatched: then there is no baseline, and the method learns something else.
+    """
+    found = mismatched_trees(examples.trees, max_length=max_length)
+    if not any(found):
+        raise EngineError(
+            "No answer fits another prompt: the data has one prompt only, or everything is too long together. "
+            "The method measures its baseline on such pairs; add rows with other prompts, or raise max_length.",
+            row=examples.trees[0].row,
+            field="prompt",
+        )
+    return replace(examples, mismatched=found)

@@ -1,0 +1,56 @@
+"""The task `train`: data and a model in, a better model and its held-out figures out."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from training.engine.checkpoint import Checkpoints
+from training.engine.errors import Cancelled
+from training.engine.files import whole_folder
+from training.engine.modelfiles import weights_sha256
+from training.engine.objectives import Examples
+from training.engine.runfolder import RunFolder
+from training.engine.spec import Spec
+from training.engine.stop import Stop
+from training.engine.trainingjob import TrainingJob
+
+
+def run(spec: Spec, folder: RunFolder, *, stop: Stop) -> dict[str, Any]:
+    """Train as the spec says, going on from the folder's checkpoint; leaves `model/`, returns result.json's content."""
+    checkpoints = Checkpoints(folder.checkpoint)
+    done = checkpoints.step()
+    folder.progress.rewind(done)
+    job = TrainingJob(spec, stop, progress=folder.progress, step=done)
+    splits = job.with_reference(folder.checkpoint / "reference")
+    trainer = job.trainer(splits["train"], checkpoints=checkpoints, bad_batch=folder.path / "bad_batch.json")
+    if trainer.resume() == 0:
+        trainer.totals.train_seconds = job.reference_seconds
+    try:
+        totals = trainer.train()
+        figures = job.evaluate(trainer, splits)
+    except Cancelled:
+        trainer.save()
+        raise
+    job.check_first_loss(trainer, totals.loss_first or 0.0)
+    with whole_folder(folder.model) as partial:
+        job.save(partial)
+    job.say(1.0, f"Finished after {totals.step} steps", step=totals.step, steps=totals.step)
+    return job.result(totals, figures) | {"model_sha256": weights_sha256(folder.model)}
+
+
+def check(spec: Spec, *, stop: Stop) -> dict[str, Any]:
+    """What a run does before it learns: read the data, look at it, load the model, see that the first loss is right."""
+    job = TrainingJob(spec, stop)
+    planned = job.trainer(job.splits["train"])
+    trees = job.splits["train"].trees
+    # One step's examples are enough for the first loss; the reference of the rest would take as long as a run does.
+    first = [trees[index] for indices in planned.plan(0)[0] for index in indices]
+    job.splits = {"train": Examples(first)}
+    with tempfile.TemporaryDirectory() as cache:
+        trainer = job.trainer(job.with_reference(Path(cache))["train"])
+        loss = trainer.first_loss()
+    job.check_first_loss(trainer, loss)
+    checks = [one.as_dict() for one in job.checks]
+    return {"method": spec.method, "steps": planned.steps, "first_loss": loss, "data": job.data, "checks": checks}

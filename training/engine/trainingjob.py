@@ -1,0 +1,253 @@
+"""What a spec of the task `train` comes to: model, examples, trainer, held-out figures, result."""
+
+from __future__ import annotations
+
+import random
+import resource
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from training.engine import startchecks
+from training.engine.batch import Layout
+from training.engine.checkpoint import Checkpoints
+from training.engine.errors import EngineError
+from training.engine.evaluation import evaluate
+from training.engine.methods import METHODS, dataset_kind
+from training.engine.modelfiles import (
+    load_policy,
+    load_reward,
+    model_folder,
+    save_policy,
+    save_reward,
+    weights_sha256,
+)
+from training.engine.objectives import Examples, make_objective
+from training.engine.passes import Passes
+from training.engine.progress import Progress
+from training.engine.reference import ReferenceCache
+from training.engine.referencepass import ReferencePass, with_mismatched
+from training.engine.reward import RewardModel
+from training.engine.scorer import supports_trees
+from training.engine.spec import Spec
+from training.engine.stop import Stop
+from training.engine.trainer import Settings, Totals, Trainer
+from training.engine.trees import read_trees
+
+# Shares of the whole run on the bar that people see: the reference pass before, the evaluation after the training.
+REFERENCE_END, TRAINING_END = 0.1, 0.95
+
+
+class TrainingJob:
+    """One spec with everything loaded; `checks` and `data` are what was noticed on the way."""
+
+    def __init__(self, spec: Spec, stop: Stop, *, progress: Progress | None = None, step: int = 0) -> None:
+        self.spec = spec
+        self.config = spec.config
+        self.method = METHODS[spec.method or ""]
+        self.checks: list[startchecks.Check] = []
+        self.data: dict[str, Any] = {}
+        self.reference_seconds = 0.0
+        self._stop = stop
+        self._progress = progress
+        self._step = step
+        self._begin = REFERENCE_END if self.method.needs_reference else 0.0
+        self._device = _device(self.config["device"])
+        _seed(self.config["seed"])
+        self.say(0.0, "Loading the model")
+        self._folder = model_folder(spec.model or "")
+        self.model, self.tokenizer = self._load()
+        self.objective = make_objective(self.method.name, self.config)
+        self.settings = Settings.from_config(self.config, layout=self._layout())
+        self.say(0.0, "Reading the data")
+        self.splits = {split: self._read(split, Path(path)) for split, path in spec.data.items()}
+
+    def with_reference(self, cache: Path) -> dict[str, Examples]:
+        """The splits with the reference's log-probs beside them, where the method needs a reference."""
+        if not self.method.needs_reference:
+            return self.splits
+        started = time.perf_counter()
+        if self.method.shape == "unpaired":
+            length = self.config["max_length"]
+            self.splits = {name: with_mismatched(one, max_length=length) for name, one in self.splits.items()}
+        total = sum(len(one) * (1 if one.mismatched is None else 2) for one in self.splits.values())
+        done = 0
+
+        def between(count: int) -> None:
+            nonlocal done
+            done += count
+            self._stop.check()
+            self.say(REFERENCE_END * done / total, f"Reference log-probabilities: {done} of {total}")
+
+        reader = ReferencePass(
+            self._reference_passes(),
+            ReferenceCache(cache, weights_sha256(self._reference_folder()), dtype=self.settings.dtype),
+            token_budget=self.config["token_budget"],
+            between=between,
+        )
+        splits = {name: reader.over(examples) for name, examples in self.splits.items()}
+        self.reference_seconds = time.perf_counter() - started
+        return splits
+
+    def trainer(
+        self, examples: Examples, *, checkpoints: Checkpoints | None = None, bad_batch: Path | None = None
+    ) -> Trainer:
+        """The trainer over these examples, which reports to the run's progress."""
+        trainer = Trainer(
+            model=self.model,
+            objective=self.objective,
+            examples=examples,
+            settings=self.settings,
+            pad_id=self.tokenizer.pad_token_id,
+            report=self._report,
+            checkpoints=checkpoints,
+            stop=self._stop,
+            bad_batch=bad_batch,
+            on_first_loss=lambda loss: self.check_first_loss(trainer, loss),
+        )
+        return trainer
+
+    def check_first_loss(self, trainer: Trainer, loss: float) -> None:
+        """Refuse a loss before any update that is not what it must be while policy and reference are the same."""
+        if self._reference_folder() != self._folder or any(one.name == "first_loss" for one in self.checks):
+            return
+        first = [trainer.examples.trees[index] for indices in trainer.plan(0)[0] for index in indices]
+        expected = self.objective.first_loss(first)
+        if expected is not None:
+            self.checks.append(startchecks.first_loss_check(loss, expected, dtype=self.settings.dtype))
+
+    def evaluate(self, trainer: Trainer, splits: Mapping[str, Examples]) -> dict[str, dict[str, Any]]:
+        """The figures of every held-out split; a reward model is normalised by the first of them."""
+
+        def figures_of(name: str) -> dict[str, Any]:
+            message = f"Evaluating on {name}: {len(splits[name])} examples"
+            self.say(TRAINING_END, message, step=trainer.totals.step, steps=trainer.steps)
+            budget = self.config["token_budget"]
+            return evaluate(trainer.passes, splits[name], token_budget=budget, between=self._stop.check)
+
+        figures = {name: figures_of(name) for name in splits if name != "train"}
+        if isinstance(self.model, RewardModel):
+            held_out = next(iter(figures.values()), None) or figures_of("train")
+            self.model.mean, self.model.std = held_out["reward"], held_out["reward_std"] or 1.0
+        return figures
+
+    def save(self, folder: Path) -> None:
+        """Write the trained model as a folder that transformers opens."""
+        if isinstance(self.model, RewardModel):
+            save_reward(self.model, self.tokenizer, folder)
+        else:
+            save_policy(self.model, self.tokenizer, folder)
+
+    def result(self, totals: Totals, figures: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """The content of result.json."""
+        known = asdict(totals)
+        return {
+            "method": self.method.name,
+            "steps": known.pop("step"),
+            **known,
+            "peak_memory_bytes": _peak_memory(self._device),
+            "eval": dict(figures),
+            "data": self.data,
+            "checks": [one.as_dict() for one in self.checks],
+        }
+
+    def say(
+        self,
+        fraction: float,
+        message: str,
+        *,
+        step: int | None = None,
+        steps: int = 0,
+        metrics: Mapping[str, float] | None = None,
+    ) -> None:
+        """Report progress, where someone listens; without `step`, of the step that the run began at."""
+        if self._progress:
+            at = self._step if step is None else step
+            self._progress.report(step=at, steps=steps, fraction=fraction, message=message, metrics=metrics)
+
+    def _load(self) -> tuple[Any, Any]:
+        """The model in float32, whatever the arithmetic is: small updates would be lost in bfloat16 weights."""
+        if self.method.shape == "reward":
+            return load_reward(self._folder, device=str(self._device), seed=self.config["seed"])
+        return load_policy(self._folder, device=str(self._device))
+
+    def _read(self, split: str, path: Path) -> Examples:
+        kind = dataset_kind(self.method.name)
+        trees, report = read_trees(
+            path, kind=kind, tokenizer=self.tokenizer, max_length=self.config["max_length"], encoder=self._encoder()
+        )
+        self._stop.check()
+        self.data[split] = report.as_dict()
+        self.checks += startchecks.data_checks(split, report)
+        if split == "train":
+            self.checks += startchecks.shape_checks(trees, kind, self.config)
+        else:
+            self.checks.append(startchecks.overlap_check(Path(self.spec.data["train"]), path, split))
+        return Examples(trees)
+
+    def _encoder(self) -> bool:
+        return isinstance(self.model, RewardModel) and self.model.pooling != "last"
+
+    def _layout(self) -> Layout:
+        wanted: str = self.config["layout"]
+        able = not self._encoder() and supports_trees(self.model)
+        if wanted == "tree" and not able:
+            raise EngineError(
+                "This model's attention cannot be masked by completion, so layout 'tree' would give wrong numbers. "
+                "Set layout to 'auto' or 'padded'.",
+                field="config.layout",
+            )
+        return "padded" if wanted == "padded" or not able else "tree"
+
+    def _reference_folder(self) -> Path:
+        return self._folder if self.spec.reference is None else model_folder(self.spec.reference)
+
+    def _reference_passes(self) -> Passes:
+        """The policy itself before its first step, unless the spec names another reference."""
+        model = self.model
+        if self._reference_folder() != self._folder:
+            model, tokenizer = load_policy(self._reference_folder(), device=str(self._device))
+            if tokenizer.get_vocab() != self.tokenizer.get_vocab():
+                raise EngineError(
+                    "The reference has another tokenizer than the model, so their log-probs cannot be compared. "
+                    "Give a reference with the same tokenizer.",
+                    field="reference",
+                )
+        return Passes(
+            model,
+            self.objective,
+            layout=self.settings.layout,
+            dtype=self.settings.dtype,
+            pad_id=self.tokenizer.pad_token_id,
+        )
+
+    def _report(self, step: int, steps: int, metrics: Mapping[str, float]) -> None:
+        fraction = self._begin + (TRAINING_END - self._begin) * step / steps
+        self.say(fraction, f"Training: step {step} of {steps}", step=step, steps=steps, metrics=metrics)
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise EngineError(
+            "There is no GPU that torch can use here. Set device to 'auto' or 'cpu'.", field="config.device"
+        )
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _seed(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Bytes: of the GPU where one computes, else the largest resident size of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    # Linux counts ru_maxrss in KiB.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
