@@ -28,6 +28,7 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "django.contrib.humanize",
+    "django.forms",
     "csp",
     "django_htmx",
     "rest_framework",
@@ -61,7 +62,7 @@ WSGI_APPLICATION = "feedback_site.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [],
+        "DIRS": [BASE_DIR / "annotate" / "tasktypes"],  # <kind>/widget.html
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -72,6 +73,8 @@ TEMPLATES = [
         },
     }
 ]
+
+FORM_RENDERER = "feedback_site.lib.forms.Renderer"
 
 # --- database -------------------------------------------------------------------------------------
 DATABASES: dict[str, Any] = {"default": env.database("DATABASE_URL", f"sqlite:///{DATA_DIR / 'plumb.sqlite3'}")}
@@ -135,6 +138,10 @@ FILE_UPLOAD_TEMP_DIR = None
 # --- static files ---------------------------------------------------------------------------------
 STATIC_URL = "static/"
 STATIC_ROOT = Path(env.text("STATIC_ROOT") or BASE_DIR / "static_collected")
+# Each task type brings its own script: annotate/tasktypes/<kind>/static/widget.js is served as <kind>/widget.js.
+STATICFILES_DIRS = [
+    (folder.parent.name, folder) for folder in sorted((BASE_DIR / "annotate" / "tasktypes").glob("*/static"))
+]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": DATA_DIR / "files"}},
     "staticfiles": {"BACKEND": "feedback_site.lib.staticfiles.ModuleManifestStorage"},
