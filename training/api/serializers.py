@@ -1,0 +1,74 @@
+"""What runs and models look like in the API."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from training.models import Model, Run
+
+
+class RunInput(serializers.Serializer[Any]):
+    task = serializers.ChoiceField(choices=Run.Task.choices)
+    method = serializers.CharField(required=False, allow_blank=True, default="")
+    dataset_version = serializers.IntegerField(required=False, allow_null=True, default=None)
+    model = serializers.IntegerField(required=False, allow_null=True, default=None)
+    project = serializers.SlugField(required=False, help_text="Needed for the starter policy only.")
+    config = serializers.DictField(required=False, default=dict, help_text="Settings of the engine.")
+    prompts = serializers.IntegerField(required=False, min_value=1, help_text="Sampling: how many prompts.")
+    items = serializers.BooleanField(required=False, default=True, help_text="Sampling: make items to judge.")
+
+
+class RunOutput(serializers.ModelSerializer[Run]):
+    project = serializers.SlugRelatedField[Any](slug_field="slug", read_only=True)
+    status = serializers.CharField(source="job.status", default="")
+    output_model = serializers.PrimaryKeyRelatedField[Any](read_only=True)
+
+    class Meta:
+        model = Run
+        fields = [
+            "id", "project", "task", "method", "model", "dataset_version", "config", "selection", "status", "job",
+            "result", "output_model", "created_at",
+        ]  # fmt: skip
+
+
+class MetricPoint(serializers.Serializer[Any]):
+    step = serializers.IntegerField()
+    metrics = serializers.DictField(child=serializers.FloatField())
+
+
+class MetricsOutput(serializers.Serializer[Any]):
+    results = MetricPoint(many=True)
+    next = serializers.CharField(allow_null=True)
+
+
+class ModelInput(serializers.Serializer[Any]):
+    project = serializers.SlugField()
+    name = serializers.CharField(max_length=150)
+    kind = serializers.ChoiceField(choices=Model.Kind.choices)
+    folder = serializers.CharField(max_length=500, help_text="Below models/ of the data folder, or a hub id.")
+
+
+class ModelOutput(serializers.ModelSerializer[Model]):
+    project = serializers.SlugRelatedField[Any](slug_field="slug", read_only=True)
+    aliases = serializers.SlugRelatedField[Any](slug_field="name", many=True, read_only=True)
+
+    class Meta:
+        model = Model
+        fields = [
+            "id", "project", "name", "kind", "folder", "weights_sha256", "parent", "run", "dataset_version", "aliases",
+            "created_at",
+        ]  # fmt: skip
+
+
+class PromotionInput(serializers.Serializer[Any]):
+    alias = serializers.SlugField(max_length=50, default="champion")
+
+
+class PromotionOutput(serializers.Serializer[Any]):
+    alias = serializers.CharField(source="name")
+    model = serializers.IntegerField(source="model_id")
+    previous = serializers.IntegerField(source="previous_id", allow_null=True)
+
+
+class LineageOutput(serializers.Serializer[Any]):
+    results = serializers.ListField(child=serializers.DictField())

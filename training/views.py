@@ -1,0 +1,172 @@
+"""The pages of runs and models."""
+
+import json
+from typing import cast
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from annotate.access import ALLOWED, get_project, role_in
+from feedback_site.accounts.models import User
+from training.access import get_model, get_run
+from training.engine.methods import METHODS, dataset_kind
+from training.forms import ModelForm, SampleForm, TrainForm
+from training.models import Run
+from training.progress import draw_curves
+from training.services.models import ModelError, lineage, promote_model, register_model
+from training.services.runs import RunError, Selection, start_run
+
+RUNS_SHOWN = 100
+
+
+@login_required
+@require_GET
+def runs(request: HttpRequest, slug: str) -> HttpResponse:
+    user = cast(User, request.user)
+    project = get_project(user, slug, "review")
+    found = project.runs.select_related("job", "model", "dataset_version__dataset", "output_model")
+    context = {
+        "project": project,
+        "runs": found[:RUNS_SHOWN],
+        "methods": [(method, dataset_kind(method.name)) for method in METHODS.values()],
+        "may_manage": role_in(user, project) in ALLOWED["manage"],
+    }
+    return render(request, "training/runs.html", context)
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def train(request: HttpRequest, slug: str, method: str) -> HttpResponse:
+    """The form of one method, made from the engine's table."""
+    user = cast(User, request.user)
+    project = get_project(user, slug, "manage")
+    if method not in METHODS:
+        messages.error(request, f"There is no method “{method}”. Choose one of these.")
+        return redirect("runs", slug=slug)
+    form = TrainForm(request.POST or None, project=project, method=method)
+    if request.method == "POST" and form.is_valid():
+        try:
+            run = start_run(
+                project=project,
+                task=Run.Task.TRAIN,
+                method=method,
+                model=form.cleaned_data["model"],
+                dataset_version=form.cleaned_data["dataset_version"],
+                config=form.config(),
+                created_by=user,
+            )
+        except RunError as error:
+            field = error.field.removeprefix("config.")
+            form.add_error(field if field in form.fields else None, error.message)
+        else:
+            return redirect("run", pk=run.pk)
+    context = {"project": project, "form": form, "method": METHODS[method], "kind": dataset_kind(method)}
+    return render(request, "training/train.html", context)
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def sample(request: HttpRequest, slug: str) -> HttpResponse:
+    user = cast(User, request.user)
+    project = get_project(user, slug, "manage")
+    form = SampleForm(request.POST or None, project=project, initial={"model": request.GET.get("model")})
+    if request.method == "POST" and form.is_valid():
+        try:
+            run = start_run(
+                project=project,
+                task=Run.Task.SAMPLE,
+                model=form.cleaned_data["model"],
+                config=form.config(),
+                selection=Selection(prompts=form.cleaned_data["prompts"], items=form.cleaned_data["items"]),
+                created_by=user,
+            )
+        except RunError as error:
+            field = error.field.removeprefix("config.")
+            form.add_error(field if field in form.fields else None, error.message)
+        else:
+            return redirect("run", pk=run.pk)
+    return render(request, "training/sample.html", {"project": project, "form": form})
+
+
+@login_required
+@require_GET
+def run(request: HttpRequest, pk: int) -> HttpResponse:
+    found = get_run(cast(User, request.user), pk)
+    context = {
+        "project": found.project,
+        "run": found,
+        "spec": json.dumps(found.config, indent=2),
+        "evaluations": _evaluations(found),
+        "result": found.result or {},
+        "output": getattr(found, "output_model", None),
+        "curves": draw_curves(found),
+        "live": found.job is not None and not found.job.is_over,
+    }
+    return render(request, "training/run.html", context)
+
+
+@login_required
+@require_GET
+def run_curves(request: HttpRequest, pk: int) -> HttpResponse:
+    """The charts alone, for polling; 286 tells htmx that no more will come."""
+    found = get_run(cast(User, request.user), pk)
+    live = found.job is not None and not found.job.is_over
+    context = {"run": found, "curves": draw_curves(found), "live": live}
+    return render(request, "training/_curves.html", context, status=200 if live else 286)
+
+
+def _evaluations(run: Run) -> list[tuple[str, dict[str, float]]]:
+    """Name and figures of each held-out split, as the engine measured them."""
+    return list((run.result or {}).get("eval", {}).items())
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def models(request: HttpRequest, slug: str) -> HttpResponse:
+    user = cast(User, request.user)
+    project = get_project(user, slug, "review" if request.method == "GET" else "manage")
+    form = ModelForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            model = register_model(project=project, created_by=user, **form.cleaned_data)
+        except ModelError as error:
+            form.add_error(error.field, error.message)
+        else:
+            messages.success(request, f"“{model.name}” is registered.")
+            return redirect("model", pk=model.pk)
+    context = {
+        "project": project,
+        "models": project.models.select_related("parent", "run").prefetch_related("aliases"),
+        "form": form,
+        "may_manage": role_in(user, project) in ALLOWED["manage"],
+    }
+    return render(request, "training/models.html", context)
+
+
+@login_required
+@require_GET
+def model(request: HttpRequest, pk: int) -> HttpResponse:
+    user = cast(User, request.user)
+    found = get_model(user, pk)
+    context = {
+        "project": found.project,
+        "model": found,
+        "lineage": lineage(found),
+        "children": found.children.all(),
+        "may_manage": role_in(user, found.project) in ALLOWED["manage"],
+    }
+    return render(request, "training/model.html", context)
+
+
+@login_required
+@require_POST
+def model_promote(request: HttpRequest, pk: int) -> HttpResponse:
+    """Make this model the champion of its project."""
+    user = cast(User, request.user)
+    found = get_model(user, pk, "manage")
+    promote_model(model=found, alias="champion", moved_by=user)
+    messages.success(request, f"“{found.name}” is the champion now.")
+    return redirect("model", pk=pk)
