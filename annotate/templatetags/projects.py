@@ -1,0 +1,55 @@
+"""What pages of a project have in common."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django import template
+from django.urls import NoReverseMatch, reverse
+
+from annotate.access import ALLOWED, role_in
+from annotate.models import Project
+
+register = template.Library()
+
+# The address's name, what it is called, and the right it takes to go there (annotate.access.ALLOWED).
+TABS = (
+    ("project", "Overview", "view"),
+    ("judge", "Judge", "annotate"),
+    ("import", "Import", "manage"),
+    ("datasets", "Datasets", "review"),
+    ("runs", "Runs", "review"),
+    ("models", "Models", "review"),
+    ("members", "Members", "manage"),
+    ("project_edit", "Settings", "manage"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tab:
+    name: str
+    url: str
+    current: bool
+
+
+@register.simple_tag(takes_context=True)
+def project_tabs(context: dict[str, Any], project: Project) -> list[Tab]:
+    """Where somebody may go in this project, by their role; the tab of the page itself is the current one."""
+    request = context["request"]
+    role = role_in(request.user, project)
+    here = getattr(request.resolver_match, "url_name", "")
+    return [
+        Tab(name, url, here == view) for view, name, may in TABS if role in ALLOWED[may] and (url := _url(view, project))
+    ]
+
+
+@register.simple_tag(takes_context=True)
+def may(context: dict[str, Any], right: str, project: Project) -> bool:
+    """Whether the reader may do this here: `{% may "manage" project as can_manage %}`."""
+    return role_in(context["request"].user, project) in ALLOWED[right]
+
+
+def _url(view: str, project: Project) -> str:
+    try:
+        return reverse(view, args=[project.slug])
+    except NoReverseMatch:
+        return ""
