@@ -8,6 +8,9 @@ with a model.
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,8 +114,6 @@ def load_reward(
 
     ``pooling`` of a new one is ``last`` for decoders and ``mean`` for encoders unless given.
     """
-    import json
-
     from safetensors.torch import load_file
     from transformers import AutoModel
 
@@ -144,8 +145,6 @@ def save_policy(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: st
 
 def save_reward(model: RewardModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
     """Writes the backbone as a transformers folder, and beside it the head and how it pools and scales."""
-    import json
-
     from safetensors.torch import save_file
 
     folder = Path(folder)
@@ -182,18 +181,17 @@ def _config(folder: Path) -> Any:
 
 def _load(loader: Any, folder: Path, dtype: str) -> PreTrainedModel:
     """Weights from safetensors only; EngineError when some are missing or do not fit."""
-    config = _config(folder)
+    options = {"config": _config(folder), "dtype": _dtype(dtype), "attn_implementation": "sdpa"}
     try:
-        model, info = loader.from_pretrained(
-            folder,
-            config=config,
-            dtype=_dtype(dtype),
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            attn_implementation="sdpa",
-            output_loading_info=True,
-        )
+        with _quiet():
+            model, info = loader.from_pretrained(
+                folder,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+                **options,
+            )
     except (ValueError, OSError, KeyError, RuntimeError, ImportError) as error:
         raise EngineError(f"The weights in {folder.name} cannot be loaded: {error}", field="model") from error
     # The pooler of BERT-like models is not used here and often not saved.
@@ -205,6 +203,22 @@ def _load(loader: Any, folder: Path, dtype: str) -> PreTrainedModel:
             field="model",
         )
     return model.eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the loader's progress bar and table out of the run's log: what matters in it, missing weights, is raised."""
+    from transformers.utils import logging
+
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:

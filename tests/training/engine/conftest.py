@@ -27,7 +27,8 @@ CORPUS = [
     "What is the capital of France? The capital of France is Paris.",
     "How do I boil an egg? Put it in boiling water for seven minutes.",
     "Please write a short, polite answer. Thank you very much!",
-    "user assistant system",
+    "user: assistant: system: country city away go capital",
+    "Every morning the baker opens her shop before the street is awake and sells warm bread to the first visitors.",
 ]
 
 
@@ -50,6 +51,7 @@ def build_tokenizer(folder: Path) -> Path:
         tokenizer_object=tokenizer, pad_token="<|pad|>", bos_token="<|begin|>", eos_token="<|end|>"
     )
     fast.chat_template = CHAT_TEMPLATE
+    assert len(fast) == 400, "the corpus is too small for the vocabulary"
     fast.save_pretrained(folder)
     return folder
 
@@ -116,7 +118,12 @@ def tiny_encoder_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        model_max_length=64,
     )
     fast.save_pretrained(folder)
     config = BertConfig(
