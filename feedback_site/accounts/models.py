@@ -10,6 +10,10 @@ class User(AbstractUser):
     """Somebody who signs in. Scripted annotators are users too, marked as machines wherever their work is shown."""
 
     is_machine = models.BooleanField(default=False)
+    can_create_projects = models.BooleanField(
+        default=True,
+        help_text="Projects bring files in and start training. Who came by an invitation to judge or to view does without.",
+    )
 
 
 class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
@@ -44,3 +48,17 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return f"{self.prefix}… ({self.name})"
+
+
+class Attempts(models.Model):
+    """How often something was tried within a window of time, such as signing in from one address (see guard.py)."""
+
+    key = models.CharField(max_length=64, unique=True, help_text="sha256, since people type passwords into name fields.")
+    count = models.PositiveIntegerField()
+    ends_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        verbose_name_plural = "attempts"
+
+    def __str__(self) -> str:
+        return f"{self.count} until {self.ends_at:%H:%M:%S}"
