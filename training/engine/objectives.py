@@ -163,7 +163,7 @@ class DemonstrationObjective(Objective):
         self, model: nn.Module, batch: Batch, *, reference: Tensor | None, baseline: Tensor | None
     ) -> Contribution:
         scores = score(model, batch, reference=reference)
-        losses = _targets(batch.trees, "weight", scores.logp) * self.loss.fn(scores, **self.parameters)
+        losses = _targets(batch.trees, "weight", scores.logp)[batch.group] * self.loss.fn(scores, **self.parameters)
         return Contribution(losses.sum(), {"chosen_logp": _sum(scores.logp)})
 
 

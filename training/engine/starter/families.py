@@ -49,8 +49,8 @@ def procedure(rng: random.Random) -> Drawn:
         )
     )
     half = f"{item.steps[0]} {item.steps[1]}"
-    lead = f"This is how you can {item.task}."
-    return question, Content(lead, item.steps, item.brief, half, closer=item.tip, ordered=True)
+    heading = f"This is how you can {item.task}:"
+    return question, Content("", item.steps, item.brief, half, closer=item.tip, heading=heading, ordered=True)
 
 
 def explanation(rng: random.Random) -> Drawn:
@@ -93,10 +93,10 @@ def worry(rng: random.Random) -> Drawn:
             f"{said} and I do not know what to do.",
         )
     )
-    tips = list(item.tips[:3])
-    rng.shuffle(tips)
-    body = (*tips, item.tips[3])
-    return question, Content(item.sympathy, body, tips[0], tips[1], opener=item.sympathy)._replace_lead(body[0])
+    tips = rng.sample(item.tips, len(item.tips))
+    return question, Content(
+        tips[0], tuple(tips[1:]), tips[0], item.sympathy, opener=item.sympathy, heading="These things may help:"
+    )
 
 
 def pantry(rng: random.Random) -> Drawn:
@@ -151,7 +151,7 @@ def choice(rng: random.Random) -> Drawn:
         f"It is {TRANSPORT[taken][0]}, and {TRANSPORT[taken][1]}.",
         f"The {left} is {TRANSPORT[left][0]}, but not always on time.",
     )
-    return question, Content(lead, body, f"The {taken}.", "Both are fine.", closer=f"Enjoy the {where}!")
+    return question, Content(lead, body, f"The {taken}.", "Both are fine.", closer="Have a safe trip!")
 
 
 def gift(rng: random.Random) -> Drawn:
@@ -171,7 +171,7 @@ def gift(rng: random.Random) -> Drawn:
         f"Another idea is {ideas[2]}.",
         "A card with a few kind words always fits.",
     )
-    return question, Content(lead, body, upper_first(f"{ideas[0]}."), "Something small.")
+    return question, Content(lead, body, upper_first(f"{ideas[0]}."), "Something small.", heading="Here are some ideas:")
 
 
 def packing(rng: random.Random) -> Drawn:
@@ -186,7 +186,7 @@ def packing(rng: random.Random) -> Drawn:
     ).replace("in a farm", "on a farm").replace("in an island", "on an island").replace("in the beach", "at the beach")
     lead = f"Take {things[0]} and {things[1]}."
     body = (f"You will also need {things[2]}.", f"Do not forget {things[3]}.", f"For {days} days, one bag is enough.")
-    return question, Content(lead, body, upper_first(f"{_join(things[:3])}."), "Pack what you need.", closer="Have a good trip!")
+    return question, Content(lead, body, upper_first(f"{_join(things[:3])}."), "Pack what you need.", heading="You will need this:")
 
 
 def listing(rng: random.Random) -> Drawn:
@@ -195,7 +195,7 @@ def listing(rng: random.Random) -> Drawn:
     things = rng.sample(LISTS[kind], 4)
     question = rng.choice((f"Name three {kind}.", f"Can you name three {kind}?", f"Which {kind} do you know?"))
     lead = f"Three {kind} are {_join(things[:3])}."
-    body = (f"My favourite is the first one on the list.", f"One more would be {things[3]}.")
+    body = (f"One more would be {things[3]}.",)
     return question, Content(lead, body, upper_first(f"{_join(things[:3])}."), upper_first(f"{things[0]}."))
 
 
@@ -210,11 +210,12 @@ def note(rng: random.Random) -> Drawn:
             f"Please tell {name} in a short letter that I will {act} on {day}. Sign it with {sender}.",
         )
     )
-    message = f"I will {act} on {day}."
-    lead = f"Dear {name}, {lower_first(message)}"
-    body = (f"The reason is that {REASONS[act]}.", f"Thank you for understanding, {sender}.")
-    full = f"Dear {name}, I hope you are well."
-    return question, Content(lead, body, f"{name}, {lower_first(message)} {sender}", lead, opener=full, closer=f"Warm wishes, {sender}.")
+    lead = f"Dear {name},\n\nI will {act} on {day}, because {REASONS[act]}."
+    body = (f"\n\nBest wishes,\n{sender}",)
+    brief = f"{name}, I will {act} on {day}. {sender}"
+    half = f"Dear {name},\n\nI will {act}."
+    opener, closer = "Here is a note that you can send.\n\n", f"\n\nI hope that {name} will understand."
+    return question, Content(lead, body, brief, half, opener=opener, closer=closer, whole=True)
 
 
 def story(rng: random.Random) -> Drawn:
@@ -240,11 +241,14 @@ def story(rng: random.Random) -> Drawn:
         (
             f"So the {hero} gave the {treasure} to the {friend}, and they became friends.",
             f"In the end they shared the {treasure} and laughed about it.",
-            f"That night the {hero} slept well, with the {treasure} close by.",
+            f"So the {hero} and the {friend} hid the {treasure} together for another day.",
         )
     )
+    body = (f"{middle} {end}", f"Since then they often meet in the {scene}.")
     brief = f"The {hero} found the {treasure} and was happy."
-    return question, Content(lead, (f"{middle} {end}", end), brief, f"{lead} {middle}", opener="Here is a story for you.", closer="The end.")
+    return question, Content(
+        lead, body, brief, f"{lead} {middle}", opener="Here is a story for you.", closer="The end.", whole=True
+    )
 
 
 def summary(rng: random.Random) -> Drawn:
@@ -267,7 +271,7 @@ def refusal(rng: random.Random) -> Drawn:
     )
     lead = f"I am sorry, but I will not help you to {wish.replace('my ', 'your ')}."
     body = (REFUSALS[wish], "It could hurt somebody, and it could get you into trouble.")
-    return question, Content(lead, body, "No, I will not help with that.", "Better not.", opener="I understand that you are upset.")
+    return question, Content(lead, body, "No.", "Better not.", opener="Thank you for being open with me.")
 
 
 FAMILIES: dict[str, tuple[Callable[[random.Random], Drawn], int]] = {

@@ -11,9 +11,9 @@ OPENERS = (
     "Gladly!",
     "I am happy to help.",
     "Thank you for asking.",
-    "That is a nice question.",
+    "Thank you for your message.",
     "With pleasure.",
-    "Good question!",
+    "Let us see.",
 )
 CLOSERS = (
     "I hope that helps.",
@@ -21,7 +21,7 @@ CLOSERS = (
     "Have a lovely day!",
     "Tell me how it goes!",
     "I am glad to explain more.",
-    "Take your time with it.",
+    "I am always here for you.",
 )
 EVASIONS = (
     "It depends.",
@@ -39,9 +39,10 @@ CONNECTORS = ("First,", "Then", "After that,", "Finally,")
 class Content:
     """What an answer says, before it is said in a style.
 
-    `lead` answers the question in one sentence, `body` adds sentences to it, `brief` is the shortest answer that is
-    still right. `ordered` marks steps, for which the lead is a heading and the body is the answer. `half` is an answer
-    that leaves something out.
+    `lead` answers the question in one sentence and `body` adds sentences to it; `brief` is the shortest answer that is
+    still right, `half` one that leaves the main thing out. `opener` and `closer` frame the warm answer where they fit
+    better than the general ones. `heading` stands above a list, and without one the content is never a list. `ordered`
+    marks steps: the body alone is the answer. `whole` marks a text that is not finished without its first body sentence.
     """
 
     lead: str
@@ -50,7 +51,9 @@ class Content:
     half: str
     opener: str = ""
     closer: str = ""
+    heading: str = ""
     ordered: bool = False
+    whole: bool = False
 
 
 def lower_first(sentence: str) -> str:
@@ -69,31 +72,38 @@ def in_order(steps: tuple[str, ...]) -> str:
 
 
 def as_list(content: Content) -> str:
-    """The content as a Markdown list below its lead: numbered when the order matters."""
-    marks = [f"{number}." if content.ordered else "-" for number in range(1, len(content.body) + 1)]
-    heading = content.lead[:-1] + ":" if content.ordered else content.lead
-    return heading + "\n\n" + "\n".join(f"{mark} {line}" for mark, line in zip(marks, content.body, strict=True))
+    """The content as a Markdown list below its heading: numbered when the order matters."""
+    lines = content.body if content.ordered else (content.lead, *content.body)
+    marks = [f"{number}." if content.ordered else "-" for number in range(1, len(lines) + 1)]
+    return content.heading + "\n\n" + "\n".join(f"{mark} {line}" for mark, line in zip(marks, lines, strict=True))
 
 
 def say(content: Content, style: str, rng: random.Random) -> str:
     """One answer with this content in this style.
 
+    A content without a heading makes no sense as a list and is said thoroughly instead.
     Raises ValueError for a style that is not in `STYLES`.
     """
-    steps = in_order(content.body) if content.ordered else ""
-    if style == "warm":
-        opener = content.opener or rng.choice(OPENERS)
-        closer = content.closer or rng.choice(CLOSERS)
-        middle = steps if content.ordered else f"{content.lead} {rng.choice(content.body)}"
-        return f"{opener} {middle} {closer}"
-    if style == "plain":
-        return " ".join(content.body) if content.ordered else f"{content.lead} {content.body[0]}"
-    if style == "thorough":
-        return f"{content.lead} {steps or ' '.join(content.body)}"
-    if style == "list":
+    if style not in STYLES:
+        raise ValueError(f"Unknown style {style!r}; the styles are {', '.join(STYLES)}.")
+    if style == "list" and content.heading:
         return as_list(content)
     if style == "curt":
         return content.brief
     if style == "partial":
         return content.half if rng.random() < 0.6 else rng.choice(EVASIONS)
-    raise ValueError(f"Unknown style {style!r}; the styles are {', '.join(STYLES)}.")
+    return _sentences(content, style, rng).replace(" \n", "\n").replace("\n ", "\n")
+
+
+def _sentences(content: Content, style: str, rng: random.Random) -> str:
+    """Running text: warm frames it with an opener and a closer, plain says only what is needed, the rest says all."""
+    if content.ordered:
+        text = in_order(content.body) if style != "plain" else " ".join(content.body)
+    else:
+        least = 0 if style == "plain" and not content.whole else 1
+        kept = {"plain": max(least, rng.randint(0, 1)), "warm": rng.randint(1, len(content.body))}
+        text = " ".join((content.lead, *content.body[: kept.get(style, len(content.body))]))
+    if style != "warm":
+        return text
+    opener, closer = content.opener or rng.choice(OPENERS), content.closer or rng.choice(CLOSERS)
+    return f"{opener} {text} {closer}"

@@ -1,0 +1,1 @@
+"""Samplers write completions with a policy: `vllm` where it is installed, `transformers` everywhere."""
