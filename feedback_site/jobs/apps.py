@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.conf import settings
 from django.utils.module_loading import autodiscover_modules
 
 
@@ -9,3 +10,5 @@ class JobsConfig(AppConfig):
     def ready(self) -> None:
         """Every room's `jobs.py` registers its handlers."""
         autodiscover_modules("jobs")
+        if settings.BROKER_URL:
+            import feedback_site.celery  # noqa: F401  loaded now, so that the first ring does not pay for it

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models.functions import Now
 
-from feedback_site.jobs import lease
+from feedback_site.jobs import lease, worker
 from feedback_site.jobs.errors import JobCancelled, JobFailed, LeaseLost, WorkerStopping
 from feedback_site.jobs.models import Job
 
@@ -38,7 +38,7 @@ class JobContext:
         """
         self._unwritten = {"fraction": min(max(float(fraction), 0.0), 1.0), "message": message[:300]}
         if time.monotonic() - self._written_at < PROGRESS_SECONDS:
-            if lease.worker_is_stopping():
+            if worker.is_stopping():
                 raise WorkerStopping
             return
         self._written_at = time.monotonic()
@@ -56,7 +56,7 @@ class JobContext:
             raise LeaseLost
         if row[2]:
             raise JobCancelled
-        if lease.worker_is_stopping():
+        if worker.is_stopping():
             raise WorkerStopping
 
     @contextmanager

@@ -6,7 +6,7 @@ class JobFailed(Exception):
 
 
 class Interrupted(BaseException):
-    """Ends a handler from outside. Not an `Exception`, so that `except Exception` around one row does not swallow it."""
+    """Ends a handler from outside. Not an `Exception`, so that `except Exception` around a row does not swallow it."""
 
 
 class JobCancelled(Interrupted):

@@ -3,7 +3,6 @@
 Times come from the database, so that workers whose clocks differ agree about leases.
 """
 
-import mmap
 from datetime import timedelta
 from typing import Any
 
@@ -13,27 +12,10 @@ from django.db.models.functions import Now
 
 from feedback_site.jobs.models import Job
 
-# Shared memory: the processes that a Celery worker forks see the flag that its main process sets.
-_stopping = mmap.mmap(-1, 1)
-
-
-def stop_worker() -> None:
-    """Ask every job of this worker to hand itself back at its next check."""
-    _stopping[0] = 1
-
-
-def worker_is_stopping() -> bool:
-    return bool(_stopping[0])
-
 
 def from_now(seconds: float) -> ExpressionWrapper:
     """The database's own time, and so many seconds."""
     return ExpressionWrapper(Now() + timedelta(seconds=seconds), output_field=DateTimeField())
-
-
-def sweep_seconds() -> float:
-    """How often expired leases are looked for: every 15 s, or more often when leases are short."""
-    return min(15.0, settings.JOB_LEASE_SECONDS / 3)
 
 
 def held(job_id: int, attempt: int) -> QuerySet[Job]:

@@ -2,8 +2,6 @@
 
 import errno
 import logging
-import os
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +13,7 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 from structlog.contextvars import bound_contextvars
 
-from feedback_site.jobs import lease, registry
+from feedback_site.jobs import lease, registry, worker
 from feedback_site.jobs.context import JobContext
 from feedback_site.jobs.doorbell import ring
 from feedback_site.jobs.errors import JobCancelled, JobFailed, LeaseLost, WorkerStopping
@@ -55,7 +53,7 @@ def _take(job: Job) -> bool:
         lease_until=lease.from_now(settings.JOB_LEASE_SECONDS),
         heartbeat=Now(),
         started_at=Now(),
-        worker=f"{socket.gethostname()[:80]}:{os.getpid()}",
+        worker=worker.name(),
         fraction=0,
         message="",
         error="",
@@ -80,11 +78,11 @@ def execute(job: Job) -> None:
         except JobCancelled:
             _settle(context, status=Job.Status.CANCELLED)
         except LeaseLost:
-            logger.warning("Attempt %s no longer holds this job; what it was about to write does not count.", job.attempt)
+            logger.warning("Attempt %s no longer holds this job; what it was about to write is dropped.", job.attempt)
         except WorkerStopping:
             _hand_back(context)
         except JobFailed as failure:
-            _settle(context, status=Job.Status.FAILED, error=str(failure))
+            _settle(context, status=Job.Status.FAILED, error=str(failure) or _sentence(failure))
         except (Exception, SystemExit) as error:
             _after_surprise(context, job, error)
 
@@ -136,7 +134,7 @@ def _sentence(error: BaseException) -> str:
 
 @contextmanager
 def _heartbeat(job: Job) -> Iterator[None]:
-    """Renew the lease every third of it, in a thread with a connection of its own, whatever the handler is busy with."""
+    """Renew the lease every third of it, in a thread with its own connection, whatever the handler is busy with."""
     over = threading.Event()
     beat = threading.Thread(target=_beat, args=(job.pk, job.attempt, over), name=f"heartbeat-{job.pk}", daemon=True)
     beat.start()

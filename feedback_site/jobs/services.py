@@ -74,6 +74,7 @@ def retry(*, job: Job) -> Job:
         )
         job.refresh_from_db()
         if not queued:
-            raise JobConflict(f"This job is {job.get_status_display().lower()}; only failed or cancelled jobs are retried.")
+            state = job.get_status_display().lower()
+            raise JobConflict(f"This job is {state}; only failed or cancelled jobs are retried.")
         transaction.on_commit(partial(ring, job.pk), robust=True)
     return job
