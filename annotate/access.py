@@ -7,7 +7,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404
 
-from annotate.models import Annotator, Item, ItemImport, Judgement, Membership, Project, Prompt, Slot
+from annotate.models import Annotator, Item, ItemImport, Judgement, Membership, Project, Prompt, Skip, Slot
 from feedback_site.accounts.models import User
 from feedback_site.jobs.models import Job
 
@@ -87,6 +87,16 @@ def get_judgement(user: User, pk: int) -> Judgement:
     own = judgement.annotator.user_id == user.pk
     check_role(user, judgement.project, "view" if own else "review")
     return judgement
+
+
+def get_skip(user: User, pk: int) -> Skip:
+    """One of the user's own skips; those of others are nobody's business."""
+    own = Skip.objects.filter(annotator__user=user)
+    skip = own.select_related("item__project", "annotator__project").filter(pk=pk).first()
+    if skip is None:
+        raise Http404
+    check_role(user, skip.item.project, "annotate")
+    return skip
 
 
 def get_import(user: User, pk: int, may: str = "manage") -> ItemImport:

@@ -116,7 +116,7 @@ def shown_completions(slot: Slot) -> list[Completion]:
     """The completions of a leased slot from left to right, as its annotator is to see them. One query."""
     found = Completion.objects.filter(parts__item=slot.item_id).only("uid", "text")
     by_uid = {completion.uid: completion for completion in found}
-    return [by_uid[uid] for uid in slot.display_order]
+    return [by_uid[uid] for uid in slot.display_order or []]
 
 
 def _current() -> QuerySet[Judgement]:

@@ -33,7 +33,7 @@ def check_display_orders() -> Iterator[str]:
     judgements = Judgement.objects.exclude(display_order=None).only("pk", "item", "display_order")
     for name, rows in (("slot", slots), ("judgement", judgements)):
         for row in rows.prefetch_related(_parts()).iterator(CHUNK):
-            if sorted(row.display_order) != sorted(_uids(row)):
+            if sorted(row.display_order or []) != sorted(_uids(row)):
                 yield f"{name} {row.pk}: its display order is not an order of the completions of item {row.item_id}."
 
 

@@ -1,3 +1,15 @@
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from annotate.api import judgements, slots
+
+urlpatterns = [
+    path("projects/<slug:slug>/slots/claim/", slots.Claim.as_view(), name="api_claim"),
+    path("projects/<slug:slug>/judgements/", judgements.Judgements.as_view(), name="api_judgements"),
+    path("slots/<int:pk>/judgement/", slots.Submit.as_view(), name="api_submit"),
+    path("slots/<int:pk>/skip/", slots.SkipSlot.as_view(), name="api_skip"),
+    path("slots/<int:pk>/release/", slots.Release.as_view(), name="api_release"),
+    path("slots/<int:pk>/heartbeat/", slots.Heartbeat.as_view(), name="api_heartbeat"),
+    path("judgements/<int:pk>/withdraw/", judgements.Withdraw.as_view(), name="api_withdraw"),
+    path("judgements/<int:pk>/revision/", judgements.Revise.as_view(), name="api_revise"),
+    path("skips/<int:pk>/withdraw/", slots.WithdrawSkip.as_view(), name="api_withdraw_skip"),
+]
