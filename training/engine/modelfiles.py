@@ -207,7 +207,7 @@ def _load(loader: Any, folder: Path, dtype: str) -> PreTrainedModel:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps the loader's progress bar and table out of the run's log: what matters in it, missing weights, is raised."""
+    """Keeps the loader's bar and table out of the run's log: what matters in them, missing weights, is raised."""
     from transformers.utils import logging
 
     level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()

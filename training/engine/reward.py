@@ -22,6 +22,8 @@ class RewardModel(nn.Module):
     values, which the loss wants, ``normalised`` the comparable ones.
     """
 
+    backbone: Any  # a transformers model; its methods are not those of nn.Module
+
     def __init__(self, backbone: nn.Module, *, pooling: Pooling, seed: int = 0) -> None:
         super().__init__()
         self.backbone = backbone

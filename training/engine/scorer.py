@@ -7,7 +7,7 @@ that memory holds ``chunk`` × vocabulary logits instead of rows × positions ×
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -56,9 +56,9 @@ def values(reward_model: RewardModel, batch: Batch) -> Tensor:
     return value
 
 
-def causal_model(model: nn.Module) -> nn.Module:
+def causal_model(model: nn.Module) -> Any:
     """The transformers model inside wrappers: distributed data parallel, and peft with its adapters in place."""
-    inner = model.module if hasattr(model, "module") else model
+    inner: Any = getattr(model, "module", model)
     return inner.get_base_model() if hasattr(inner, "get_base_model") else inner
 
 
@@ -100,7 +100,7 @@ def supports_trees(model: nn.Module, *, pad_id: int = 0) -> bool:
     return torch.allclose(hidden[0], hidden[1], atol=_tolerance(model), rtol=1e-3)
 
 
-def _probe_states(policy: nn.Module, layout: Layout, pad_id: int) -> Tensor:
+def _probe_states(policy: Any, layout: Layout, pad_id: int) -> Tensor:
     """The hidden states behind the probe's completion tokens, float32 [M, D]."""
     other = PromptTree(1, (8, 6), ((4,), (5, 5, 8)), {})
     batch = make_batch([_PROBE, other], layout=layout, pad_id=pad_id, device=_device(policy))
@@ -108,7 +108,7 @@ def _probe_states(policy: nn.Module, layout: Layout, pad_id: int) -> Tensor:
     return states.reshape(-1, states.shape[-1]).index_select(0, torch.cat((batch.source, batch.last)))
 
 
-def _hidden_states(policy: nn.Module, batch: Batch) -> Tensor:
+def _hidden_states(policy: Any, batch: Batch) -> Tensor:
     """[R, T, D] from the layers below the vocabulary projection (or from a bare backbone)."""
     backbone = policy.base_model
     output: Tensor = backbone(
@@ -120,7 +120,7 @@ def _hidden_states(policy: nn.Module, batch: Batch) -> Tensor:
     return output
 
 
-def _projection(policy: nn.Module) -> Callable[[Tensor], Tensor]:
+def _projection(policy: Any) -> Callable[[Tensor], Tensor]:
     """Hidden states [C, D] → logits [C, V] as the model makes them: scaled (Granite, Cohere) and soft-capped
     (Gemma)."""
     head: nn.Module = policy.get_output_embeddings()
