@@ -17,7 +17,9 @@ def send_version(version: DatasetVersion, *, format: str, split: str) -> FileRes
         raise Http404
     chosen = FORMATS[format]
     folder = Path(settings.DATA_DIR) / version.folder
-    name = f"{slugify(version.dataset.name) or 'dataset'}-v{version.number}{'-' + split if split else ''}.{chosen.suffix}"
+    name = (
+        f"{slugify(version.dataset.name) or 'dataset'}-v{version.number}{'-' + split if split else ''}.{chosen.suffix}"
+    )
     response: FileResponse | StreamingHttpResponse
     if chosen.convert is None:
         path = folder / f"{split or 'data'}.parquet"

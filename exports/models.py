@@ -42,8 +42,12 @@ class DatasetVersion(models.Model):
     number = models.PositiveIntegerField()
     recipe = models.JSONField(help_text="The recipe as it was when the version was frozen.")
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.BUILDING)
-    job = models.OneToOneField("jobs.Job", null=True, blank=True, on_delete=models.SET_NULL, related_name="dataset_version")
-    sha256 = models.CharField(max_length=64, blank=True, help_text="Of the manifest, which lists the sha256 of every file.")
+    job = models.OneToOneField(
+        "jobs.Job", null=True, blank=True, on_delete=models.SET_NULL, related_name="dataset_version"
+    )
+    sha256 = models.CharField(
+        max_length=64, blank=True, help_text="Of the manifest, which lists the sha256 of every file."
+    )
     folder = models.CharField(max_length=300, blank=True, help_text="Below the data folder.")
     counts = models.JSONField(default=dict, blank=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)

@@ -49,11 +49,13 @@ class Recipe:
 def read_recipe(data: Any) -> Recipe:
     """A checked recipe. Raises RecipeError, which names the key and the cure."""
     if not isinstance(data, dict):
-        raise RecipeError("recipe", "write an object such as {\"aggregation\": \"soft\"}.")
+        raise RecipeError("recipe", 'write an object such as {"aggregation": "soft"}.')
     known = {field.name for field in fields(Recipe)}
     if unknown := sorted(set(data) - known):
         raise RecipeError(unknown[0], f"is not part of a recipe. Known are {', '.join(sorted(known))}.")
-    recipe = Recipe(**{**data, **({"demonstrations": _words(data["demonstrations"])} if "demonstrations" in data else {})})
+    recipe = Recipe(
+        **{**data, **({"demonstrations": _words(data["demonstrations"])} if "demonstrations" in data else {})}
+    )
     _one_of("aggregation", recipe.aggregation, AGGREGATIONS)
     _one_of("judges", recipe.judges, JUDGES)
     for word in recipe.demonstrations:

@@ -107,8 +107,6 @@ def dataset_version(request: HttpRequest, pk: int, number: int) -> HttpResponse:
 
 @login_required
 @require_GET
-def dataset_file(
-    request: HttpRequest, pk: int, number: int, format_name: str
-) -> FileResponse | StreamingHttpResponse:
+def dataset_file(request: HttpRequest, pk: int, number: int, format_name: str) -> FileResponse | StreamingHttpResponse:
     version = get_version(cast(User, request.user), pk, number)
     return send_version(version, format=format_name, split=request.GET.get("split", ""))

@@ -29,7 +29,9 @@ def main(addresses: list[str]) -> int:
             reach(address)
         except Exception as error:  # each client has its own kinds
             missing += 1
-            sys.stderr.write(f"{name} does not answer at {address} ({error}). Start it, or: make test-services {variable}={example}\n")
+            sys.stderr.write(
+                f"{name} does not answer at {address} ({error}). Start it, or: make test-services {variable}={example}\n"
+            )
     return 1 if missing else 0
 
 

@@ -48,7 +48,9 @@ class Completion(models.Model):
     author = models.ForeignKey(Annotator, null=True, blank=True, on_delete=models.PROTECT)
     sampling = models.JSONField(default=dict, blank=True, help_text="Temperature, top-p, seed and the like.")
     token_ids = models.JSONField(null=True, blank=True)
-    logprob = models.FloatField(null=True, blank=True, help_text="Of the whole completion under the model that wrote it.")
+    logprob = models.FloatField(
+        null=True, blank=True, help_text="Of the whole completion under the model that wrote it."
+    )
     metadata = models.JSONField(default=dict, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -33,10 +33,10 @@ class Judgement(models.Model):
     seconds = models.FloatField(null=True, blank=True, help_text="From both completions shown to submission.")
     display_order = models.JSONField(null=True, blank=True, help_text="Completion uids, left to right, as shown.")
     source = models.CharField(max_length=10, choices=Source.choices)
-    over_quota = models.BooleanField(default=False, help_text="The lease had passed to somebody else; kept, not counted.")
-    replaces = models.OneToOneField(
-        "self", null=True, blank=True, on_delete=models.PROTECT, related_name="replaced_by"
+    over_quota = models.BooleanField(
+        default=False, help_text="The lease had passed to somebody else; kept, not counted."
     )
+    replaces = models.OneToOneField("self", null=True, blank=True, on_delete=models.PROTECT, related_name="replaced_by")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

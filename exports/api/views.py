@@ -75,8 +75,6 @@ class VersionFile(APIView):
         parameters=[OpenApiParameter("split", str, enum=["train", "validation", "test"])],
         responses={(200, "application/octet-stream"): OpenApiTypes.BINARY},
     )
-    def get(
-        self, request: Request, pk: int, number: int, format_name: str
-    ) -> FileResponse | StreamingHttpResponse:
+    def get(self, request: Request, pk: int, number: int, format_name: str) -> FileResponse | StreamingHttpResponse:
         version = get_version(cast(User, request.user), pk, number)
         return send_version(version, format=format_name, split=request.query_params.get("split", ""))

@@ -84,9 +84,7 @@ def counted_judgements(dataset: Dataset, recipe: Recipe) -> QuerySet[Judgement]:
     return judgements
 
 
-def write_files(
-    *, version: DatasetVersion, recipe: Recipe, folder: Path, watch: Watcher
-) -> tuple[dict[str, Any], str]:
+def write_files(*, version: DatasetVersion, recipe: Recipe, folder: Path, watch: Watcher) -> tuple[dict[str, Any], str]:
     """All files of the version and their manifest. Returns the counts and the manifest's sha256."""
     total = version.members.count()
     rows: Counter[str] = Counter()
@@ -97,9 +95,7 @@ def write_files(
             seen += len(judged.verdicts)
             if len(judged.verdicts) < recipe.min_judgements:
                 continue
-            split = split_of(
-                judged.prompt_sha256, validation=recipe.validation, test=recipe.test, seed=recipe.seed
-            )
+            split = split_of(judged.prompt_sha256, validation=recipe.validation, test=recipe.test, seed=recipe.seed)
             for row in ROWS[version.dataset.kind](judged, recipe):
                 writer.write(row | {"split": split})
                 rows[split] += 1
@@ -120,7 +116,9 @@ def judged_items(version: DatasetVersion) -> Iterator[Judged]:
     rows = (
         Judgement.objects.filter(versions__version=version)
         .order_by("item__prompt__sha256", "item__key", "id")
-        .values_list("item_id", "id", "verdict", "item__key", "item__kind", "item__prompt__sha256", "item__prompt__messages")
+        .values_list(
+            "item_id", "id", "verdict", "item__key", "item__kind", "item__prompt__sha256", "item__prompt__messages"
+        )
         .iterator(chunk_size=2000)
     )
     groups = ((item, list(members)) for item, members in groupby(rows, key=lambda row: row[0]))

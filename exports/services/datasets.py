@@ -45,9 +45,7 @@ def create_dataset(
         raise DatasetError(f"recipe.{error.field}", error.message) from None
     try:
         with transaction.atomic():
-            return Dataset.objects.create(
-                project=project, name=name, kind=kind, recipe=checked, created_by=created_by
-            )
+            return Dataset.objects.create(project=project, name=name, kind=kind, recipe=checked, created_by=created_by)
     except IntegrityError:
         raise DatasetError("name", f"This project has a dataset “{name}” already; choose another name.") from None
 

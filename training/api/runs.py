@@ -46,12 +46,18 @@ class Runs(APIView):
                 model=model,
                 dataset_version=version,
                 config=data["config"],
-                selection=Selection(prompts=data.get("prompts", DEFAULT_PROMPTS), items=data["items"]),
+                selection=_selection(data),
                 created_by=user,
             )
         except RunError as error:
             raise ApiError("invalid", error.message, fields={error.field: error.message}) from None
         return Response(RunOutput(run).data, status=status.HTTP_201_CREATED)
+
+
+def _selection(data: dict[str, Any]) -> Selection | None:
+    if data["task"] != Run.Task.SAMPLE and "prompts" not in data:
+        return None
+    return Selection(prompts=data.get("prompts", DEFAULT_PROMPTS), items=data["items"])
 
 
 def _project(user: User, data: dict[str, Any], model: Model | None, version: DatasetVersion | None) -> Project:

@@ -4,11 +4,11 @@ import json
 from collections import defaultdict
 from typing import Any
 
+from annotate.services.content import text_sha256
+from annotate.services.items import add_item
 from django.utils import timezone
 
 from annotate.models import Completion, Item, Project, Prompt
-from annotate.services.content import text_sha256
-from annotate.services.items import add_item
 from feedback_site.jobs.context import JobContext, JobFailed
 from training.engine.errors import EngineError
 from training.engine.methods import METHODS
@@ -16,6 +16,7 @@ from training.engine.modelfiles import check_model_folder, weights_sha256
 from training.engine.runfolder import problems
 from training.models import Model, Run
 from training.paths import data_dir, run_output
+from training.services.runs import Selection, start_run
 
 PROMPTS_AT_ONCE = 100
 
@@ -35,7 +36,10 @@ def collect_run(*, run: Run, context: JobContext) -> dict[str, Any]:
         summary |= _collect_completions(run, context)
     with context.fenced():
         if run.task != Run.Task.SAMPLE:
-            summary["model"] = _register_output(run).pk
+            model = _register_output(run)
+            summary["model"] = model.pk
+            if run.selection:
+                summary["sampling"] = _sample_next(run, model).pk
         Run.objects.filter(pk=run.pk).update(result=result, collected_at=timezone.now())
         context.finish(summary)
     return summary
@@ -62,6 +66,17 @@ def _register_output(run: Run) -> Model:
         },
     )
     return model
+
+
+def _sample_next(run: Run, model: Model) -> Run:
+    """The run asked for its model to be sampled as soon as it is there."""
+    return start_run(
+        project=run.project,
+        task=Run.Task.SAMPLE,
+        model=model,
+        selection=Selection(**run.selection),
+        created_by=run.created_by,
+    )
 
 
 def _free_name(run: Run) -> str:

@@ -1,6 +1,6 @@
 """Starting runs. What a run may be told is checked by the engine's own tables, before anything is stored."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.db import transaction
@@ -55,6 +55,8 @@ def start_run(
     elif task == Run.Task.SAMPLE:
         _check_sampling(project, model, selection or Selection())
     spec = _spec(task, method, config or {})
+    if selection and task == Run.Task.TRAIN and METHODS[method].shape == "reward":
+        raise RunError("prompts", "A reward model writes nothing, so it cannot be sampled.")
     with transaction.atomic():
         run = Run.objects.create(
             project=project,
@@ -85,10 +87,10 @@ def _title(run: Run) -> str:
 
 
 def _selection(task: str, selection: Selection | None) -> dict[str, Any]:
-    if task != Run.Task.SAMPLE:
-        return {}
-    selection = selection or Selection()
-    return {"prompts": selection.prompts, "items": selection.items}
+    """A run that makes a policy may carry a selection too: its model is sampled as soon as it is there."""
+    if task == Run.Task.SAMPLE:
+        selection = selection or Selection()
+    return asdict(selection) if selection else {}
 
 
 def _spec(task: str, method: str, config: dict[str, Any]) -> Spec:
@@ -104,9 +106,7 @@ def _spec(task: str, method: str, config: dict[str, Any]) -> Spec:
         raise RunError(error.field or "config", str(error)) from None
 
 
-def _check_training(
-    project: Project, method: str, model: Model | None, version: DatasetVersion | None
-) -> None:
+def _check_training(project: Project, method: str, model: Model | None, version: DatasetVersion | None) -> None:
     if method not in METHODS:
         raise RunError("method", f"Choose one of {', '.join(METHODS)}.")
     if model is None:

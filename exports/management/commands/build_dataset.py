@@ -18,8 +18,12 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("project", help="The project's slug.")
         parser.add_argument("name", help="The dataset; it is made if the project has none of this name.")
-        parser.add_argument("--kind", choices=Dataset.Kind.values, help="Of a new dataset; default: the project's kind.")
-        parser.add_argument("--recipe", default="{}", metavar="JSON", help='Of a new one, such as {"aggregation": "soft"}.')
+        parser.add_argument(
+            "--kind", choices=Dataset.Kind.values, help="Of a new dataset; default: the project's kind."
+        )
+        parser.add_argument(
+            "--recipe", default="{}", metavar="JSON", help='Of a new one, such as {"aggregation": "soft"}.'
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         project = Project.objects.filter(slug=options["project"]).first()

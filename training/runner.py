@@ -1,0 +1,89 @@
+"""The worker's side of a run: start the engine as a child process, follow it, take in what it made."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from feedback_site.jobs.children import run_child
+from feedback_site.jobs.context import JobContext, JobFailed
+from training.models import Run
+from training.paths import run_inputs, run_output
+from training.progress import ProgressReader
+from training.services.collect import collect_run
+from training.services.inputs import write_inputs
+
+# How the engine ends; see training/engine/cli.py.
+DONE, REFUSED = 0, 2
+# What is left for collecting when the engine has reached its end.
+ENGINE_SHARE = 0.97
+# The engine writes a checkpoint before it stops.
+GRACE_SECONDS = 60.0
+LOG_SHOWN = 2000
+
+
+class EngineDied(Exception):
+    """The child ended without a word: killed, out of memory, or a bug. The job is tried again and resumes."""
+
+
+def supervise(*, run: Run, context: JobContext) -> dict[str, Any]:
+    """Do the run to its end. A second attempt goes on from the checkpoint of the first."""
+    spec = write_inputs(run)
+    out = run_output(run)
+    log = run_inputs(run) / "engine.log"
+    reader = ProgressReader(out / "progress.jsonl")
+    said = ""
+
+    def watch() -> None:
+        nonlocal said
+        for line in reader.new_lines():
+            message = line.get("message", "")
+            context.progress(ENGINE_SHARE * line.get("fraction", 0), message)
+            if message and message != said and not line.get("metrics"):
+                context.log(message)
+            said = message
+
+    status = run_child(
+        context,
+        [settings.ENGINE_PYTHON or sys.executable, "-m", "training.engine", "run", str(spec), "--out", str(out)],
+        cwd=settings.BASE_DIR,
+        log=log,
+        env=_environment(),
+        grace=GRACE_SECONDS,
+        lock=run_inputs(run) / "engine.lock",
+        watch=watch,
+    )
+    if status == REFUSED:
+        raise JobFailed(_refusal(out))
+    if status != DONE:
+        context.log(_tail(log), level="debug")
+        raise EngineDied(f"the engine ended with status {status}")
+    return collect_run(run=run, context=context)
+
+
+def _environment() -> dict[str, str]:
+    """What the engine may know: its own caches below the data folder, and that tokenizers must not fork."""
+    caches = Path(settings.DATA_DIR) / "cache"
+    return {
+        "TOKENIZERS_PARALLELISM": "false",
+        "VLLM_CACHE_ROOT": str(caches / "vllm"),
+        "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "0"),
+    }
+
+
+def _refusal(out: Path) -> str:
+    """The sentence of error.json: what a person has to change."""
+    try:
+        return str(json.loads((out / "error.json").read_text(encoding="utf-8"))["message"])
+    except (OSError, ValueError, KeyError):
+        return "The engine refused this run without saying why; its log is on the job's page."
+
+
+def _tail(log: Path) -> str:
+    try:
+        return log.read_bytes()[-LOG_SHOWN:].decode(errors="replace")
+    except OSError:
+        return ""
