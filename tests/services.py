@@ -30,7 +30,8 @@ def main(addresses: list[str]) -> int:
         except Exception as error:  # each client has its own kinds
             missing += 1
             sys.stderr.write(
-                f"{name} does not answer at {address} ({error}). Start it, or: make test-services {variable}={example}\n"
+                f"{name} does not answer at {address} ({error}). "
+                f"Start it, or: make test-services {variable}={example}\n"
             )
     return 1 if missing else 0
 

@@ -54,7 +54,7 @@ class ModelAlias(models.Model):
 
 
 class Run(models.Model):
-    """One execution of the engine. Its folder holds spec, progress, checkpoints and results; its job says how it goes."""
+    """One execution of the engine. Its folder holds spec, progress and results; its job says how it goes."""
 
     class Task(models.TextChoices):
         TRAIN = "train", "Train"

@@ -43,7 +43,7 @@ class ProgressReader:
 
 
 def read_metrics(run: Run, *, after: int = -1) -> list[dict[str, Any]]:
-    """`{step, metrics}` for every step after this one. A step that a resumed run repeated counts once, the last time."""
+    """`{step, metrics}` for every step after this one. A step that was repeated counts once, the last time."""
     steps: dict[int, dict[str, Any]] = {}
     for line in ProgressReader(run_output(run) / "progress.jsonl").new_lines():
         if line.get("metrics") and line["step"] > after:

@@ -34,7 +34,8 @@ class VersionOutput(serializers.ModelSerializer[DatasetVersion]):
     class Meta:
         model = DatasetVersion
         fields = [
-            "id", "dataset", "version", "status", "recipe", "counts", "sha256", "job", "files", "created_at", "frozen_at",
+            "id", "dataset", "version", "status", "recipe", "counts", "sha256", "job", "files", "created_at",
+            "frozen_at",
         ]  # fmt: skip
 
     def get_files(self, version: DatasetVersion) -> dict[str, str]:

@@ -116,7 +116,7 @@ def _first_policy(project: Project, manager: Client, say: Say) -> int:
 
 def judge(slug: str, annotators: list[Client], wanted: int) -> int:
     """Claim and submit in turn until `wanted` are given or nothing is left. Returns how many were given."""
-    chance = random.Random(wanted)
+    chance = random.Random(wanted)  # noqa: S311 - slips need no secrecy
     working = list(annotators)
     given = 0
     while working and given < wanted:

@@ -80,10 +80,7 @@ def _sample_next(run: Run, model: Model) -> Run:
 
 
 def _free_name(run: Run) -> str:
-    if run.task == Run.Task.STARTER:
-        name = "starter"
-    else:
-        name = f"{run.model}-{run.method.replace('_', '-')}"
+    name = f"{run.model}-{run.method.replace('_', '-')}" if run.model else "starter"
     taken = Model.objects.filter(project=run.project, name=name).exists()
     return f"{name}-{run.pk}" if taken else name
 

@@ -13,7 +13,7 @@ from training.paths import data_dir, model_location, run_inputs
 
 
 def write_inputs(run: Run) -> Path:
-    """Write `spec.json` (and `prompts.jsonl`) once; a later attempt finds them as they were. Returns the spec's path."""
+    """Write `spec.json` (and `prompts.jsonl`) once: a later attempt finds them as they were. Returns the spec."""
     folder = run_inputs(run)
     folder.mkdir(parents=True, exist_ok=True)
     spec = folder / "spec.json"

@@ -1,0 +1,52 @@
+import json
+import xml.etree.ElementTree as ElementTree
+
+from tests.makers import make_project
+from training.charts import Line, line_chart
+from training.models import Run
+from training.progress import ProgressReader, draw_curves, read_metrics
+
+
+def test_a_chart_is_well_formed_and_says_its_last_values():
+    svg = line_chart("Loss <of> run", [Line("loss", [(0, 0.7), (10, 0.5)]), Line("empty", [])])
+    root = ElementTree.fromstring(svg)
+    assert root.get("aria-label") == "Loss <of> run: loss last 0.5"
+    assert len(root.findall("polyline")) == 1
+
+
+def test_a_chart_without_points_or_with_one_is_still_a_chart():
+    for points in ([], [(0, 1.0)]):
+        ElementTree.fromstring(line_chart("Loss", [Line("loss", points)]))
+
+
+def test_a_chart_of_many_points_stays_small_and_keeps_the_last():
+    points = [(n, float(n)) for n in range(10_000)]
+    svg = line_chart("Loss", [Line("loss", points)])
+    assert len(svg) < 20_000
+    assert "last 1e+04" in svg
+
+
+def test_the_reader_waits_for_a_line_that_is_still_being_written(tmp_path):
+    path = tmp_path / "progress.jsonl"
+    reader = ProgressReader(path)
+    assert list(reader.new_lines()) == []
+    path.write_text('{"step": 1}\n{"st')
+    assert [line["step"] for line in reader.new_lines()] == [1]
+    with path.open("a") as file:
+        file.write('ep": 2}\n')
+    assert [line["step"] for line in reader.new_lines()] == [2]
+
+
+def test_a_step_that_a_resumed_run_repeated_counts_once(db, data_dir):
+    run = Run.objects.create(project=make_project(), task="train", method="dpo", folder="runs/1")
+    out = data_dir / "runs/1/out"
+    out.mkdir(parents=True)
+    lines = [
+        {"step": 1, "metrics": {"loss": 0.7}},
+        {"step": 2, "metrics": {"loss": 0.6}},
+        {"step": 2, "metrics": {"loss": 0.5}},
+    ]
+    (out / "progress.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 3, "met')
+    assert read_metrics(run) == [{"step": 1, "metrics": {"loss": 0.7}}, {"step": 2, "metrics": {"loss": 0.5}}]
+    assert read_metrics(run, after=1) == [{"step": 2, "metrics": {"loss": 0.5}}]
+    assert [title for title, _ in draw_curves(run)] == ["Loss"]
