@@ -8,9 +8,9 @@ from celery.signals import worker_shutting_down
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "feedback_site.settings")
 
-from django.conf import settings  # noqa: E402
+from django.conf import settings
 
-from feedback_site.jobs import lease  # noqa: E402
+from feedback_site.jobs import worker
 
 # A publisher's patience. Workers keep Celery's own time-outs: they wait for messages as long as it takes.
 PUBLISH = {
@@ -35,8 +35,8 @@ app.conf.update(
     beat_schedule={
         "sweep": {
             "task": "feedback_site.sweep",
-            "schedule": lease.sweep_seconds(),
-            "options": {"expires": lease.sweep_seconds()},
+            "schedule": worker.sweep_seconds(),
+            "options": {"expires": worker.sweep_seconds()},
         }
     },
 )
@@ -65,4 +65,4 @@ def publish(job_id: int) -> None:
 
 @worker_shutting_down.connect
 def let_jobs_hand_themselves_back(**_: Any) -> None:
-    lease.stop_worker()
+    worker.stop()

@@ -5,7 +5,7 @@ from feedback_site.jobs.runner import claim, execute
 
 
 def run_all_jobs(limit: int = 100) -> list[Job]:
-    """Do what waits, what that enqueues, and what waits for another try, until nothing does; the jobs that ran, oldest first."""
+    """Do what waits, what that enqueues, and what is to be tried again; returns the jobs that ran, oldest first."""
     ran: set[int] = set()
     for _ in range(limit):
         Job.objects.filter(status=Job.Status.QUEUED).update(not_before=None)

@@ -1,6 +1,7 @@
 """The only way to load a job from a request. Whose jobs somebody sees is said by the rooms above (JOB_VISIBILITY)."""
 
 from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404
@@ -11,13 +12,13 @@ from feedback_site.jobs.joblog import FOR_STAFF
 from feedback_site.jobs.models import Job, JobLog
 
 
-def visible_jobs(user: User, may: str = "review") -> QuerySet[Job]:
+def visible_jobs(user: User | AnonymousUser, may: str = "review") -> QuerySet[Job]:
     """The jobs that the user may see, or with `may="manage"` those they may cancel and retry."""
     jobs: QuerySet[Job] = import_string(settings.JOB_VISIBILITY)(user, may)
     return jobs.select_related("created_by")
 
 
-def get_job(user: User, pk: int, may: str = "review") -> Job:
+def get_job(user: User | AnonymousUser, pk: int, may: str = "review") -> Job:
     """Outsiders get the same 404 as for a job that does not exist; those who may only look get 403."""
     job = visible_jobs(user).filter(pk=pk).first()
     if job is None:
@@ -27,16 +28,16 @@ def get_job(user: User, pk: int, may: str = "review") -> Job:
     return job
 
 
-def may_manage(user: User, job: Job) -> bool:
+def may_manage(user: User | AnonymousUser, job: Job) -> bool:
     return visible_jobs(user, "manage").filter(pk=job.pk).exists()
 
 
-def scope_titles(user: User) -> dict[str, str]:
+def scope_titles(user: User | AnonymousUser) -> dict[str, str]:
     """The names by which the user can filter jobs, under their scope."""
     titles: dict[str, str] = import_string(settings.JOB_SCOPE_TITLES)(user)
     return titles
 
 
-def visible_log(user: User, job: Job) -> QuerySet[JobLog]:
+def visible_log(user: User | AnonymousUser, job: Job) -> QuerySet[JobLog]:
     """What the job said. Tracebacks are for staff."""
     return job.log.all() if user.is_staff else job.log.exclude(level=FOR_STAFF)

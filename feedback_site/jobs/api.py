@@ -17,12 +17,12 @@ from feedback_site.jobs.models import Job, JobLog
 from feedback_site.jobs.services import request_cancel, retry
 
 
-class ProgressSerializer(serializers.Serializer[Job]):
+class ProgressOutput(serializers.Serializer[Job]):
     fraction = serializers.FloatField(min_value=0, max_value=1)
     message = serializers.CharField()
 
 
-class JobSerializer(serializers.ModelSerializer[Job]):
+class JobOutput(serializers.ModelSerializer[Job]):
     """What every address that starts work answers with."""
 
     progress = serializers.SerializerMethodField()
@@ -50,7 +50,7 @@ class JobSerializer(serializers.ModelSerializer[Job]):
         ]
         read_only_fields = fields
 
-    @extend_schema_field(ProgressSerializer)
+    @extend_schema_field(ProgressOutput)
     def get_progress(self, job: Job) -> dict[str, Any]:
         return {"fraction": job.fraction, "message": job.message}
 
@@ -59,7 +59,7 @@ class JobSerializer(serializers.ModelSerializer[Job]):
         return job.result
 
 
-class JobLogSerializer(serializers.ModelSerializer[JobLog]):
+class JobLogOutput(serializers.ModelSerializer[JobLog]):
     class Meta:
         model = JobLog
         fields = ["id", "attempt", "at", "level", "message"]
@@ -80,7 +80,7 @@ class Jobs(APIView):
             OpenApiParameter("limit", int),
             OpenApiParameter("cursor", str),
         ],
-        responses=JobSerializer(many=True),
+        responses=JobOutput(many=True),
     )
     def get(self, request: Request) -> Response:
         query = request.query_params
@@ -89,26 +89,26 @@ class Jobs(APIView):
             raise ValidationError({"status": f"This is one of: {', '.join(Job.Status.values)}."})
         pages = CursorPages()
         jobs = pages.paginate_queryset(visible_jobs(request.user).filter(**asked), request, view=self)
-        return pages.get_paginated_response(JobSerializer(jobs, many=True).data)
+        return pages.get_paginated_response(JobOutput(jobs, many=True).data)
 
 
 class JobDetail(APIView):
-    @extend_schema(summary="Read a job: how far it is, why it failed, what came out", responses=JobSerializer)
+    @extend_schema(summary="Read a job: how far it is, why it failed, what came out", responses=JobOutput)
     def get(self, request: Request, pk: int) -> Response:
-        return Response(JobSerializer(get_job(request.user, pk)).data)
+        return Response(JobOutput(get_job(request.user, pk)).data)
 
 
 class JobLogLines(APIView):
     @extend_schema(
         summary="Read the log of a job, oldest line first",
         parameters=[OpenApiParameter("limit", int), OpenApiParameter("cursor", str)],
-        responses=JobLogSerializer(many=True),
+        responses=JobLogOutput(many=True),
     )
     def get(self, request: Request, pk: int) -> Response:
         pages = LogPages()
         log = visible_log(request.user, get_job(request.user, pk))
         return pages.get_paginated_response(
-            JobLogSerializer(pages.paginate_queryset(log, request, view=self), many=True).data
+            JobLogOutput(pages.paginate_queryset(log, request, view=self), many=True).data
         )
 
 
@@ -117,12 +117,12 @@ class JobCancel(APIView):
         summary="Cancel a job",
         description="A waiting job is cancelled at once, a running one at its next check; one that is over stays.",
         request=None,
-        responses=JobSerializer,
+        responses=JobOutput,
     )
     def post(self, request: Request, pk: int) -> Response:
         job = get_job(request.user, pk, "manage")
         request_cancel(job=job)
-        return Response(JobSerializer(job).data)
+        return Response(JobOutput(job).data)
 
 
 class JobRetry(APIView):
@@ -130,11 +130,11 @@ class JobRetry(APIView):
         summary="Put a failed or cancelled job back into the queue",
         description="409 when the job is neither failed nor cancelled.",
         request=None,
-        responses=JobSerializer,
+        responses=JobOutput,
     )
     def post(self, request: Request, pk: int) -> Response:
         try:
             job = retry(job=get_job(request.user, pk, "manage"))
         except JobConflict as conflict:
             raise Conflict("not_over", str(conflict)) from None
-        return Response(JobSerializer(job).data)
+        return Response(JobOutput(job).data)

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST
 from django_htmx.http import trigger_client_event
+from django_htmx.middleware import HtmxDetails
 
 from feedback_site.jobs.access import get_job, may_manage, scope_titles, visible_jobs, visible_log
 from feedback_site.jobs.errors import JobConflict
@@ -20,9 +21,15 @@ STOP_POLLING = 286
 ACTIVE = [Job.Status.QUEUED, Job.Status.RUNNING]
 
 
+class HtmxRequest(HttpRequest):
+    """A request after HtmxMiddleware has seen it."""
+
+    htmx: HtmxDetails
+
+
 @login_required
 @require_GET
-def jobs(request: HttpRequest) -> HttpResponse:
+def jobs(request: HtmxRequest) -> HttpResponse:
     """All jobs that the user may see. htmx asks for the table alone, until nothing in it can change."""
     titles = scope_titles(request.user)
     found = visible_jobs(request.user)
@@ -32,10 +39,17 @@ def jobs(request: HttpRequest) -> HttpResponse:
     if status in Job.Status.values:
         found = found.filter(status=status)
     page = Paginator(found, PER_PAGE).get_page(request.GET.get("page"))
-    for job in page:
-        job.scope_title = titles.get(job.scope, "")
+    rows = [(job, titles.get(job.scope, "")) for job in page]
     active = any(job.status in ACTIVE for job in page)
-    context = {"page": page, "active": active, "scope": scope, "status": status, "titles": titles, "Status": Job.Status}
+    context = {
+        "page": page,
+        "rows": rows,
+        "active": active,
+        "scope": scope,
+        "status": status,
+        "titles": titles,
+        "states": Job.Status.choices,
+    }
     if not request.htmx:
         return render(request, "jobs/jobs.html", context)
     return render(request, "jobs/_table.html", context, status=200 if active else STOP_POLLING)
@@ -74,7 +88,7 @@ def job_log(request: HttpRequest, pk: int) -> HttpResponse:
 
 @login_required
 @require_POST
-def job_cancel(request: HttpRequest, pk: int) -> HttpResponse:
+def job_cancel(request: HtmxRequest, pk: int) -> HttpResponse:
     job = get_job(request.user, pk, "manage")
     request_cancel(job=job)
     if request.htmx:

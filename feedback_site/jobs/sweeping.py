@@ -1,6 +1,7 @@
 """The sweep: jobs of dead workers go back into the queue, and bells that nobody heard are rung again."""
 
 import logging
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -34,7 +35,7 @@ def _take_back(pk: int) -> bool:
     if job is None:
         return False
     message = f"The worker {job.worker} stopped answering during attempt {job.attempt}."
-    fields = {"lease_until": None, "rung_at": None}
+    fields: dict[str, Any] = {"lease_until": None, "rung_at": None}
     if job.cancel_requested_at:
         fields |= {"status": Job.Status.CANCELLED, "finished_at": Now()}
     elif job.attempt >= job.max_attempts:

@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 class Command(BaseCommand):
     help = (
         "Do jobs: look into the table twice a second, and sweep up after dead workers. On SIGTERM or Ctrl-C it takes "
-        "no new jobs; those that run hand themselves back at their next check, or finish. A second signal ends it at once."
+        "no new jobs; those that run hand themselves back at their next check, or finish. "
+        "A second signal ends it at once."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
