@@ -1,4 +1,4 @@
-"""The sampler that is always there: `generate` of transformers on padded batches, with a random stream per completion."""
+"""The sampler that is always there: `generate` of transformers on padded batches, a random stream for each row."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class TransformersSampler:
         )
 
 
-class _Drawing(LogitsProcessor):  # type: ignore[misc]
+class _Drawing(LogitsProcessor):
     """Draws the next token of every row from the row's own random stream, and notes its log-prob.
 
     The choice is handed back as the only token left, so `generate`, told to be greedy, takes it. Dividing
@@ -123,7 +123,7 @@ class _Drawing(LogitsProcessor):  # type: ignore[misc]
 
 
 def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:
-    """Zeroes what lies outside the smallest set of tokens with at least `top_p` of the probability (arXiv:1904.09751)."""
+    """Zeroes all but the smallest set of tokens with at least `top_p` of the probability (arXiv:1904.09751)."""
     ordered, positions = probabilities.sort(-1, descending=True)
     # The mass before a token decides, so the most probable token always stays.
     outside = ordered.cumsum(-1) - ordered >= top_p

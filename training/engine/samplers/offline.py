@@ -75,7 +75,7 @@ class VllmSampler:
         self._tokenizer = self._llm.get_tokenizer()
 
     def sample(self, requests: Sequence[Request], sampling: Sampling, *, stop: Stop) -> list[Sample]:
-        """See `Sampler.sample`. Every completion is a request of its own, for its own seed; prompts are shared by cache."""
+        """See `Sampler.sample`. Every completion is a request with its own seed; the cache shares their prompt."""
         from vllm import SamplingParams
 
         stop.check()

@@ -79,7 +79,7 @@ class Sampler(Protocol):
         ...
 
     def reload(self, model: Path) -> None:
-        """Take the weights of another folder of the same architecture and tokenizer. EngineError when they do not fit."""
+        """Take the weights of another folder; EngineError when architecture or tokenizer do not fit."""
         ...
 
 

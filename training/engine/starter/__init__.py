@@ -1,1 +1,1 @@
-"""A policy from nothing: a grammar of ours, a tokenizer and a small Llama trained on its conversations (stdlib at import)."""
+"""A policy from nothing: a grammar of ours, and a tokenizer and a small Llama trained on its conversations."""

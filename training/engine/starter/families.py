@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 
+from training.engine.starter.procedures import PROCEDURES
 from training.engine.starter.slots import (
     COLOURS,
     DAYS,
@@ -26,8 +27,8 @@ from training.engine.starter.slots import (
     VENUES,
     WEATHER,
 )
-from training.engine.starter.styles import Content, lower_first, upper_first
-from training.engine.starter.worlds import EXPLANATIONS, PROCEDURES, WORDS, WORRIES
+from training.engine.starter.styles import Content, upper_first
+from training.engine.starter.worlds import EXPLANATIONS, WORDS, WORRIES
 
 Drawn = tuple[str, Content]
 
@@ -111,7 +112,11 @@ def pantry(rng: random.Random) -> Drawn:
         )
     )
     lead = f"You could make {DISHES[base]} with {first} and {second}."
-    body = (f"Start with the {base}.", f"Then add the {first} and the {second}.", f"Season it with {rng.choice(SPICES)}.")
+    body = (
+        f"Start with the {base}.",
+        f"Then add the {first} and the {second}.",
+        f"Season it with {rng.choice(SPICES)}.",
+    )
     brief = upper_first(f"{DISHES[base]} with {first}.")
     return question, Content(lead, body, brief, f"Start with the {base}.", closer="Enjoy your meal!")
 
@@ -171,22 +176,31 @@ def gift(rng: random.Random) -> Drawn:
         f"Another idea is {ideas[2]}.",
         "A card with a few kind words always fits.",
     )
-    return question, Content(lead, body, upper_first(f"{ideas[0]}."), "Something small.", heading="Here are some ideas:")
+    return question, Content(
+        lead, body, upper_first(f"{ideas[0]}."), "Something small.", heading="Here are some ideas:"
+    )
 
 
 def packing(rng: random.Random) -> Drawn:
     """What should I pack for …? Things come from the table."""
     place, days = rng.choice(tuple(PACKING)), rng.choice(("two", "three", "four", "five"))
     things = rng.sample(PACKING[place], 4)
-    question = rng.choice(
-        (
-            f"What should I pack for {days} days in {place}?",
-            f"We are going to {place} for {days} days. What do we need?",
+    question = (
+        rng.choice(
+            (
+                f"What should I pack for {days} days in {place}?",
+                f"We are going to {place} for {days} days. What do we need?",
+            )
         )
-    ).replace("in a farm", "on a farm").replace("in an island", "on an island").replace("in the beach", "at the beach")
+        .replace("in a farm", "on a farm")
+        .replace("in an island", "on an island")
+        .replace("in the beach", "at the beach")
+    )
     lead = f"Take {things[0]} and {things[1]}."
     body = (f"You will also need {things[2]}.", f"Do not forget {things[3]}.", f"For {days} days, one bag is enough.")
-    return question, Content(lead, body, upper_first(f"{_join(things[:3])}."), "Pack what you need.", heading="You will need this:")
+    return question, Content(
+        lead, body, upper_first(f"{_join(things[:3])}."), "Pack what you need.", heading="You will need this:"
+    )
 
 
 def listing(rng: random.Random) -> Drawn:

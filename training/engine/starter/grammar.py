@@ -1,4 +1,4 @@
-"""Conversations from the grammar: a question of some family, now and then a system message or earlier turns, an answer."""
+"""Conversations from the grammar: a question, now and then a system message or earlier turns, and answers."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -73,7 +73,7 @@ def converse(rng: random.Random, *, answers: int) -> Conversation:
 
 def conversations(*, seed: int, count: int, answers: int = 1) -> Iterator[Conversation]:
     """`count` conversations, the same for the same seed on every machine."""
-    rng = random.Random(seed)
+    rng = random.Random(seed)  # noqa: S311
     for _ in range(count):
         yield converse(rng, answers=answers)
 
@@ -115,9 +115,7 @@ def _small_talk(rng: random.Random, answers: int) -> Conversation:
     return Conversation((_turn("user", said),), spoken, styles, "small talk")
 
 
-def _follow_up(
-    family: str, question: str, content: Content, rng: random.Random, answers: int
-) -> Conversation:
+def _follow_up(family: str, question: str, content: Content, rng: random.Random, answers: int) -> Conversation:
     """A second turn about the first one: thanks, another manner, or a new question."""
     before = (_turn("user", question), _turn("assistant", say(content, _styles(rng, 1)[0], rng)))
     kind = rng.random()

@@ -42,7 +42,7 @@ class Content:
     `lead` answers the question in one sentence and `body` adds sentences to it; `brief` is the shortest answer that is
     still right, `half` one that leaves the main thing out. `opener` and `closer` frame the warm answer where they fit
     better than the general ones. `heading` stands above a list, and without one the content is never a list. `ordered`
-    marks steps: the body alone is the answer. `whole` marks a text that is not finished without its first body sentence.
+    marks steps: the body alone is the answer. `whole` marks a text that is unfinished without its first body sentence.
     """
 
     lead: str

@@ -1,7 +1,6 @@
 """The starter's own byte-level BPE tokenizer and chat template, trained on the grammar's conversations."""
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -35,7 +34,7 @@ def _texts(conversations: Iterable[Conversation]) -> Iterator[str]:
 
 
 def train_tokenizer(
-    conversations: Iterable[Conversation], *, vocabulary: int, max_length: int
+    conversations: Iterable[Conversation], *, vocabulary: int, max_length: int = 2048
 ) -> PreTrainedTokenizerFast:
     """Trains a byte-level BPE on the conversations and wraps it with the special tokens and the chat template.
 
@@ -64,8 +63,3 @@ def train_tokenizer(
     )
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
-
-
-def save_tokenizer(tokenizer: PreTrainedTokenizerFast, directory: Path) -> None:
-    """Writes the tokenizer with its chat template inside tokenizer_config.json."""
-    tokenizer.save_pretrained(directory, save_jinja_files=False)

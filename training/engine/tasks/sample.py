@@ -25,7 +25,7 @@ COMPLETIONS = "completions.jsonl"
 
 
 def run(spec: Spec, folder: RunFolder, *, stop: Stop) -> dict[str, Any]:
-    """Sample `n` completions for every prompt, going on after the chunks that are done; returns result.json's content."""
+    """Sample for every prompt, going on after the chunks that are done; returns result.json's content."""
     sampling = _sampling(spec)
     folder.progress.rewind(-1)
     folder.progress.report(step=0, steps=1, fraction=0.0, message="Reading the prompts.")
