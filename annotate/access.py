@@ -7,7 +7,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404
 
-from annotate.models import Annotator, Item, ItemImport, Judgement, Membership, Project, Prompt, Skip, Slot
+from annotate.models import Annotator, Invitation, Item, ItemImport, Judgement, Membership, Project, Prompt, Skip, Slot
 from feedback_site.accounts.models import User
 from feedback_site.jobs.models import Job
 
@@ -23,11 +23,12 @@ ALLOWED = {
 }
 
 
-def visible_projects(user: User) -> QuerySet[Project]:
-    """The projects that the user belongs to; all of them for a superuser."""
+def visible_projects(user: User, may: str = "view") -> QuerySet[Project]:
+    """The projects in which the user may do this; all of them for a superuser."""
     if user.is_superuser:
         return Project.objects.all()
-    return Project.objects.filter(memberships__user=user)
+    # One filter(): two would ask for two memberships, the second of which could be somebody else's.
+    return Project.objects.filter(memberships__user=user, memberships__role__in=ALLOWED[may])
 
 
 def role_in(user: User, project: Project) -> str:
@@ -52,6 +53,44 @@ def get_project(user: User, slug: str, may: str = "view") -> Project:
         raise Http404
     check_role(user, project, may)
     return project
+
+
+def may_create_projects(user: User) -> bool:
+    return user.is_superuser or user.can_create_projects
+
+
+def grantable_roles(user: User, project: Project) -> list[Role]:
+    """The roles that the user may give, change and take away: owners all of them, managers those below their own."""
+    role = role_in(user, project)
+    if role == Role.OWNER:
+        return list(Role)
+    return [Role.ANNOTATOR, Role.VIEWER] if role == Role.MANAGER else []
+
+
+def check_may_grant(user: User, project: Project, *roles: str) -> None:
+    """For a member whose role changes: the old role and the new one."""
+    if not set(roles) <= set(grantable_roles(user, project)):
+        raise PermissionDenied("Only an owner may appoint or remove owners and managers.")
+
+
+def get_member(user: User, slug: str, pk: int) -> Membership:
+    """A member whose role the user may change."""
+    project = get_project(user, slug, "manage")
+    member = Membership.objects.select_related("project", "user").filter(project=project, pk=pk).first()
+    if member is None:
+        raise Http404
+    check_may_grant(user, project, member.role)
+    return member
+
+
+def get_invitation(user: User, slug: str, pk: int) -> Invitation:
+    """An invitation that the user may revoke."""
+    project = get_project(user, slug, "manage")
+    invitation = Invitation.objects.filter(project=project, pk=pk).first()
+    if invitation is None:
+        raise Http404
+    check_may_grant(user, project, invitation.role)
+    return invitation
 
 
 def get_slot(user: User, pk: int) -> Slot:

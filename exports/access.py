@@ -9,7 +9,7 @@ from feedback_site.accounts.models import User
 
 
 def visible_datasets(user: User) -> QuerySet[Dataset]:
-    return Dataset.objects.filter(project__in=visible_projects(user))
+    return Dataset.objects.filter(project__in=visible_projects(user, "review"))
 
 
 def get_dataset(user: User, pk: int, may: str = "review") -> Dataset:

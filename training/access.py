@@ -3,7 +3,7 @@
 from django.db.models import QuerySet
 from django.http import Http404
 
-from annotate.access import ALLOWED, check_role, visible_projects
+from annotate.access import check_role, visible_projects
 from annotate.models import Project
 from exports.models import DatasetVersion
 from feedback_site.accounts.models import User
@@ -12,8 +12,7 @@ from training.models import Model, Run
 
 def reviewed_projects(user: User) -> QuerySet[Project]:
     """The projects whose runs and models the user may see. Annotators judge blind, so they do not."""
-    projects = visible_projects(user)
-    return projects if user.is_superuser else projects.filter(memberships__role__in=ALLOWED["review"])
+    return visible_projects(user, "review")
 
 
 def visible_runs(user: User) -> QuerySet[Run]:
