@@ -1,8 +1,10 @@
 from django.urls import path
 
-from annotate.api import judgements, slots
+from annotate.api import judgements, projects, slots
 
 urlpatterns = [
+    path("projects/", projects.Projects.as_view(), name="api_projects"),
+    path("projects/<slug:slug>/", projects.ProjectDetail.as_view(), name="api_project"),
     path("projects/<slug:slug>/slots/claim/", slots.Claim.as_view(), name="api_claim"),
     path("projects/<slug:slug>/judgements/", judgements.Judgements.as_view(), name="api_judgements"),
     path("slots/<int:pk>/judgement/", slots.Submit.as_view(), name="api_submit"),

@@ -2,11 +2,13 @@
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication, get_authorization_header
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, Throttled
 from rest_framework.request import Request
 
+from feedback_site.accounts import guard
 from feedback_site.accounts.models import ApiToken, User
 from feedback_site.accounts.tokens import find_token, note_use
+from feedback_site.lib.net import client_address
 
 
 class BearerToken(BaseAuthentication):
@@ -20,6 +22,8 @@ class BearerToken(BaseAuthentication):
             raise AuthenticationFailed("Write the header as: Authorization: Bearer <token>.")
         token = find_token(words[1].decode("latin-1"))
         if token is None:
+            if not guard.take(guard.WRONG_TOKENS, client_address(request)):
+                raise Throttled(wait=guard.WRONG_TOKENS.window.total_seconds())
             raise AuthenticationFailed("This token is unknown, expired or revoked. Make a new one on the tokens page.")
         note_use(token=token)
         return token.user, token
