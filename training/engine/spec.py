@@ -46,7 +46,7 @@ TRAIN_CONFIG: tuple[Parameter, ...] = (
     Parameter("layout", "auto", "tree shares the prompt between its completions.", choices=("auto", "tree", "padded")),
     DTYPE,
     DEVICE,
-    Parameter("checkpoint_seconds", 60, "Seconds between checkpoints; 0 makes one after every step.", minimum=0),
+    Parameter("checkpoint_seconds", 60.0, "Seconds between checkpoints; 0 makes one after every step.", minimum=0),
 )
 
 SAMPLE_CONFIG: tuple[Parameter, ...] = (

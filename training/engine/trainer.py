@@ -49,7 +49,7 @@ class Settings:
     token_budget: int = 4096
     layout: Layout = "padded"
     dtype: Literal["float32", "bfloat16"] = "float32"
-    checkpoint_seconds: int = 60
+    checkpoint_seconds: float = 60.0
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], *, layout: Layout) -> Settings:

@@ -1,0 +1,216 @@
+"""Whatever goes wrong ends in one sentence, a code and no half-written result."""
+
+import json
+
+import pytest
+import torch
+
+from tests.training.engine.train.conftest import run, write_spec
+from training.engine import startchecks
+from training.engine.cli import CRASHED, REFUSED, main
+from training.engine.errors import EngineError
+from training.engine.files import read_json
+from training.engine.modelfiles import load_policy, save_policy
+from training.engine.runfolder import is_done
+from training.engine.trees import DataReport, PromptTree
+
+
+def test_a_nan_stops_the_run_names_the_rows_and_keeps_the_batch(tmp_path, tiny_policy_dir, capsys):
+    model, tokenizer = load_policy(tiny_policy_dir)
+    token = tokenizer("Z", add_special_tokens=False)["input_ids"][0]
+    with torch.no_grad():
+        model.get_input_embeddings().weight[token] = float("nan")
+    save_policy(model, tokenizer, tmp_path / "broken")
+    spec = write_spec(tmp_path / "in", "sft", tmp_path / "broken", batch_size=4, token_budget=64)
+    data = tmp_path / "in/train.jsonl"
+    rows = data.read_text().replace("country 13?", "Z?")
+    data.write_text(rows)
+
+    assert run(spec, tmp_path / "out") == REFUSED
+    kept = read_json(tmp_path / "out/bad_batch.json")
+    error = read_json(tmp_path / "out/error.json")
+    assert 13 in [example["row"] for example in kept["examples"]]
+    assert len(kept["examples"]) < 4
+    assert kept["loss"] == "nan"
+    assert "not a finite number" in error["message"]
+    assert "13" in error["message"]
+    assert error["field"] == "config.learning_rate"
+    assert "Traceback" not in capsys.readouterr().err
+    assert not is_done(tmp_path / "out")
+
+
+def test_a_full_disk_ends_in_a_sentence(tmp_path, tiny_policy_dir, capsys):
+    spec = write_spec(tmp_path / "in", "sft", tiny_policy_dir)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "result.json.partial").symlink_to("/dev/full")
+    assert run(spec, out) == REFUSED
+    assert "is full" in read_json(out / "error.json")["message"]
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_disk_too_full_even_for_the_reason_still_ends_in_a_sentence(tmp_path, tiny_policy_dir, capsys, monkeypatch):
+    spec = write_spec(tmp_path / "in", "sft", tiny_policy_dir)
+
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("training.engine.runfolder.RunFolder.finish", full)
+    monkeypatch.setattr("training.engine.runfolder.RunFolder.refuse", full)
+    assert run(spec, tmp_path / "out") == REFUSED
+    said = capsys.readouterr().err
+    assert "is full" in said
+    assert "cannot be kept" in said
+    assert "Traceback" not in said
+
+
+def test_an_out_that_is_a_file_ends_in_a_sentence(tmp_path, tiny_policy_dir, capsys):
+    spec = write_spec(tmp_path / "in", "sft", tiny_policy_dir)
+    (tmp_path / "out").write_text("")
+    assert run(spec, tmp_path / "out") == REFUSED
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_an_unforeseen_error_keeps_its_traceback_in_the_log_and_out_of_sight(
+    tmp_path, tiny_policy_dir, capsys, monkeypatch
+):
+    spec = write_spec(tmp_path / "in", "sft", tiny_policy_dir)
+    monkeypatch.setattr("training.engine.trainer.Trainer.train", lambda self: 1 / 0)
+    assert run(spec, tmp_path / "out") == CRASHED
+    assert "Traceback" not in capsys.readouterr().err
+    assert "ZeroDivisionError" in (tmp_path / "out/crash.log").read_text()
+    assert "ZeroDivisionError" in read_json(tmp_path / "out/error.json")["message"]
+
+
+def test_a_bad_row_is_named_in_error_json_and_forgotten_once_it_is_mended(tmp_path, tiny_policy_dir):
+    spec = write_spec(tmp_path / "in", "dpo", tiny_policy_dir)
+    data = tmp_path / "in/train.jsonl"
+    good = data.read_text()
+    rows = [json.loads(line) for line in good.splitlines()]
+    rows[5]["rejected"] = ""
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run(spec, tmp_path / "out") == REFUSED
+    error = read_json(tmp_path / "out/error.json")
+    assert (error["row"], error["field"]) == (5, "rejected")
+    data.write_text(good)
+    assert run(spec, tmp_path / "out") == 0
+    assert not (tmp_path / "out/error.json").exists()
+    assert is_done(tmp_path / "out")
+
+
+def test_kto_with_one_prompt_only_is_refused_because_there_is_no_baseline(tmp_path, tiny_policy_dir):
+    spec = write_spec(tmp_path / "in", "kto", tiny_policy_dir)
+    data = tmp_path / "in/train.jsonl"
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    data.write_text("".join(json.dumps(row | {"prompt": rows[0]["prompt"]}) + "\n" for row in rows))
+    assert run(spec, tmp_path / "out") == REFUSED
+    assert "baseline" in read_json(tmp_path / "out/error.json")["message"]
+
+
+def test_a_gpu_that_is_not_there_is_refused(tmp_path, tiny_policy_dir):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    spec = write_spec(tmp_path / "in", "sft", tiny_policy_dir, device="cuda")
+    assert run(spec, tmp_path / "out") == REFUSED
+    assert read_json(tmp_path / "out/error.json")["field"] == "config.device"
+
+
+def test_a_layout_that_an_encoder_cannot_have_is_refused(tmp_path, tiny_encoder_dir):
+    spec = write_spec(tmp_path / "in", "bradley_terry", tiny_encoder_dir, layout="tree", max_length=64)
+    assert run(spec, tmp_path / "out") == REFUSED
+    assert read_json(tmp_path / "out/error.json")["field"] == "config.layout"
+
+
+def test_a_dry_run_says_what_it_found_and_writes_nothing(tmp_path, tiny_policy_dir, capsys):
+    spec = write_spec(tmp_path / "in", "dpo", tiny_policy_dir)
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["run", str(spec), "--out", str(tmp_path / "out"), "--dry-run"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert main(["check", str(spec)]) == 0
+    assert sorted(tmp_path.rglob("*")) == before
+    assert found["first_loss"] == pytest.approx(0.693147, abs=1e-4)
+    assert found["steps"] == 3
+    assert found["data"]["train"]["used"] == 24
+    assert {check["name"] for check in found["checks"]} >= {"train.boundary", "length_bias", "validation.overlap"}
+
+
+def test_a_run_without_a_folder_is_refused(tmp_path, tiny_policy_dir, capsys):
+    spec = write_spec(tmp_path / "in", "dpo", tiny_policy_dir)
+    assert main(["run", str(spec)]) == REFUSED
+    assert "--out" in capsys.readouterr().err
+
+
+def test_train_makes_the_same_spec_from_options(tmp_path, tiny_policy_dir):
+    spec = write_spec(tmp_path / "in", "dpo", tiny_policy_dir, learning_rate=1e-4, beta=0.2)
+    data = [f"train={tmp_path / 'in/train.jsonl'}", f"validation={tmp_path / 'in/validation.jsonl'}"]
+    settings = ["--learning-rate", "1e-4", "--beta", "0.2", "--out", str(tmp_path / "out")]
+    options = ["--method", "dpo", "--model", str(tiny_policy_dir), "--data", data[0], "--data", data[1], *settings]
+    assert main(["train", *options]) == 0
+    assert run(spec, tmp_path / "out") == 0  # the folder of another spec would be refused
+
+
+def test_the_settings_of_a_method_are_in_its_help(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--method", "kto", "--help"])
+    said = capsys.readouterr().out
+    assert "--desirable-weight" in said
+    assert "--checkpoint-seconds" in said
+    with pytest.raises(SystemExit):
+        main(["train", "--method", "dpo", "--desirable-weight", "2"])
+
+
+def test_a_first_loss_that_cannot_be_is_refused():
+    assert startchecks.first_loss_check(0.69316, 0.693147, dtype="float32").level == "ok"
+    for loss in (0.7, float("nan")):
+        with pytest.raises(EngineError, match="first loss"):
+            startchecks.first_loss_check(loss, 0.693147, dtype="float32")
+
+
+def test_a_reference_cache_of_another_model_is_refused(tmp_path, tiny_policy_dir, monkeypatch):
+    spec = write_spec(tmp_path / "in", "dpo", tiny_policy_dir)
+    monkeypatch.setattr(
+        "training.engine.referencepass.ReferencePass._logps",
+        lambda self, trees: [torch.tensor([-9.0, -30.0]) for _ in trees],
+    )
+    assert run(spec, tmp_path / "out") == REFUSED
+    assert "first loss" in read_json(tmp_path / "out/error.json")["message"]
+
+
+def tree(row, chosen, rejected, **targets):
+    return PromptTree(row, (1,), ((4,) * chosen, (5,) * rejected), {"p": 1.0, "weight": 1.0, "margin": None} | targets)
+
+
+def levels(checks):
+    return {check.name: check.level for check in checks}
+
+
+def test_length_bias_is_a_warning_only_where_there_is_evidence():
+    biased = [tree(row, 9, 3) for row in range(40)]
+    even = [tree(row, 3 + 6 * (row % 2), 9 - 6 * (row % 2)) for row in range(40)]
+    assert levels(startchecks.shape_checks(biased, "pairwise", {}))["length_bias"] == "warning"
+    assert levels(startchecks.shape_checks(even, "pairwise", {}))["length_bias"] == "ok"
+    assert levels(startchecks.shape_checks(biased[:3], "pairwise", {}))["length_bias"] == "ok"
+
+
+def test_uneven_labels_are_a_warning_until_the_weights_make_up_for_it():
+    labels = [True] * 30 + [False] * 5
+    trees = [PromptTree(row, (1,), ((4,),), {"label": label, "weight": 1.0}) for row, label in enumerate(labels)]
+    config = {"desirable_weight": 1.0, "undesirable_weight": 1.0}
+    assert levels(startchecks.shape_checks(trees, "binary", config))["label_balance"] == "warning"
+    mended = config | {"undesirable_weight": 5.0}
+    assert levels(startchecks.shape_checks(trees, "binary", mended))["label_balance"] == "ok"
+    assert levels(startchecks.shape_checks(trees[:30], "binary", config))["label_balance"] == "warning"
+
+
+def test_rows_that_were_left_out_are_said():
+    report = DataReport(file="t", kind="pairwise", rows=10, used=7, dropped_too_long=2, dropped_identical=1)
+    found = startchecks.data_checks("train", report)
+    assert levels(found) == {"train.boundary": "ok", "train.too_long": "warning", "train.identical": "warning"}
+
+
+def test_prompts_on_both_sides_are_a_warning(tmp_path, write_rows):
+    prompt = [{"role": "user", "content": "Hello?"}]
+    train = write_rows([{"prompt": prompt, "completion": "a"}], "train.jsonl")
+    other = write_rows([{"prompt": prompt, "completion": "b"}] * 2, "test.jsonl")
+    found = startchecks.overlap_check(train, other, "test")
+    assert (found.level, found.value) == ("warning", 2)

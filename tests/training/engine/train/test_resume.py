@@ -1,0 +1,166 @@
+"""A run that was killed or stopped ends with the very bits of a run that never was."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.training.engine.train.conftest import curve, result_of, run, write_spec
+from training.engine.cli import STOPPED
+from training.engine.errors import Cancelled
+from training.engine.progress import read_progress
+from training.engine.runfolder import RunFolder, is_done
+from training.engine.spec import read_spec
+from training.engine.stop import Stop
+from training.engine.tasks import train
+
+ROOT = Path(__file__).resolve().parents[4]
+LONG = {"epochs": 12, "batch_size": 4, "learning_rate": 1e-4, "checkpoint_seconds": 0.2}
+
+
+def start(spec, out):
+    """The real program in a process of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "training.engine", "run", str(spec), "--out", str(out)]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def newest_checkpoint(out):
+    found = [int(path.name[5:]) for path in (out / "checkpoint").glob("step-*") if path.suffix != ".partial"]
+    return max(found, default=0)
+
+
+def last_step(out):
+    path = out / "progress.jsonl"
+    return max((line["step"] for line in read_progress(path)), default=0) if path.exists() else 0
+
+
+def wait_until_between_checkpoints(process, out, *, steps_per_epoch):
+    """Wait for a checkpoint with further steps after it, in the middle of an epoch."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.stderr.read()
+        step = last_step(out)
+        if 0 < newest_checkpoint(out) < step and step % steps_per_epoch > 1:
+            return
+        time.sleep(0.005)
+    pytest.fail("the run made no checkpoint in two minutes")
+
+
+def assert_same_result(one, other):
+    for file in sorted((one / "model").iterdir()):
+        assert file.read_bytes() == (other / "model" / file.name).read_bytes(), file.name
+    assert curve(one) == curve(other)
+    untimed = {"train_seconds": None, "peak_memory_bytes": None}
+    assert {**result_of(one), **untimed} == {**result_of(other), **untimed}
+
+
+@pytest.mark.slow
+def test_a_killed_dpo_run_resumes_to_the_same_bits_as_one_never_killed(tmp_path, tiny_policy_dir):
+    spec = write_spec(tmp_path / "in", "dpo", tiny_policy_dir, **LONG)
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = start(spec, killed)
+    wait_until_between_checkpoints(process, killed, steps_per_epoch=6)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+    assert not is_done(killed)
+    assert newest_checkpoint(killed) < last_step(killed) < 72
+
+    assert run(spec, killed) == 0
+    assert run(spec, whole) == 0
+    assert_same_result(killed, whole)
+    assert is_done(killed)
+    assert not (killed / "checkpoint").exists()
+
+
+@pytest.mark.slow
+def test_sigterm_leaves_a_checkpoint_and_exit_code_3_and_kto_goes_on_to_the_same_bits(tmp_path, tiny_policy_dir):
+    spec = write_spec(tmp_path / "in", "kto", tiny_policy_dir, **LONG | {"epochs": 6})
+    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+    process = start(spec, stopped)
+    wait_until_between_checkpoints(process, stopped, steps_per_epoch=12)
+    process.terminate()
+    _, said = process.communicate()
+    assert process.returncode == STOPPED
+    assert "Run the same command again" in said
+    assert newest_checkpoint(stopped) == last_step(stopped) > 0
+    assert not (stopped / "error.json").exists()
+
+    assert run(spec, stopped) == 0
+    assert run(spec, whole) == 0
+    assert_same_result(stopped, whole)
+
+
+class StopAtStep(Stop):
+    """A wish to stop that comes while the run is at a given step."""
+
+    def __init__(self, out, step):
+        self._out, self._step = out, step
+        super().__init__()
+
+    @property
+    def requested(self):
+        return last_step(self._out) >= self._step
+
+    @requested.setter
+    def requested(self, value):
+        pass
+
+
+@pytest.mark.parametrize("method", ["bradley_terry", "sft"])
+def test_a_run_stopped_in_mid_epoch_resumes_to_the_same_bits(tmp_path, tiny_policy_dir, method):
+    config = {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3}
+    spec = write_spec(tmp_path / "in", method, tiny_policy_dir, **config)
+    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+    folder = RunFolder(stopped, echo=False).open(read_spec(spec))
+    with pytest.raises(Cancelled):
+        train.run(read_spec(spec), folder, stop=StopAtStep(stopped, 4))
+    folder.close()
+    assert newest_checkpoint(stopped) == 4
+
+    assert run(spec, stopped) == 0
+    assert run(spec, whole) == 0
+    assert_same_result(stopped, whole)
+
+
+def test_a_stop_during_the_evaluation_keeps_the_training(tmp_path, tiny_policy_dir, monkeypatch):
+    spec = write_spec(tmp_path / "in", "sft", tiny_policy_dir, batch_size=8)
+    folder = RunFolder(tmp_path / "out", echo=False).open(read_spec(spec))
+
+    def stopped_evaluation(*arguments, **options):
+        raise Cancelled("The run was asked to stop.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("training.engine.trainingjob.evaluate", stopped_evaluation)
+        with pytest.raises(Cancelled):
+            train.run(read_spec(spec), folder, stop=Stop())
+    folder.close()
+    assert newest_checkpoint(tmp_path / "out") == 3
+    assert run(spec, tmp_path / "out") == 0
+    assert len(curve(tmp_path / "out")) == 3
+
+
+def test_a_damaged_checkpoint_is_refused_and_named(tmp_path, tiny_policy_dir, capsys):
+    spec = write_spec(tmp_path / "in", "sft", tiny_policy_dir, epochs=2, batch_size=8)
+    out = tmp_path / "out"
+    folder = RunFolder(out, echo=False).open(read_spec(spec))
+    with pytest.raises(Cancelled):
+        train.run(read_spec(spec), folder, stop=StopAtStep(out, 2))
+    folder.close()
+    weights = out / "checkpoint/step-00000002/weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"oops")
+    assert run(spec, out) == 2
+    assert "damaged" in capsys.readouterr().err
+
+
+def test_a_finished_run_is_not_done_again(tmp_path, tiny_policy_dir):
+    spec = write_spec(tmp_path / "in", "sft", tiny_policy_dir)
+    assert run(spec, tmp_path / "out") == 0
+    before = (tmp_path / "out/DONE.json").stat().st_mtime_ns
+    assert run(spec, tmp_path / "out") == 0
+    assert (tmp_path / "out/DONE.json").stat().st_mtime_ns == before
