@@ -1,15 +1,10 @@
 """The only way to load an object of this room from a request: through the project that it belongs to."""
 
-from django.db.models import QuerySet
 from django.http import Http404
 
-from annotate.access import check_role, visible_projects
+from annotate.access import check_role
 from exports.models import Dataset, DatasetVersion
 from feedback_site.accounts.models import User
-
-
-def visible_datasets(user: User) -> QuerySet[Dataset]:
-    return Dataset.objects.filter(project__in=visible_projects(user, "review"))
 
 
 def get_dataset(user: User, pk: int, may: str = "review") -> Dataset:

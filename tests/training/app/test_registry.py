@@ -7,6 +7,8 @@ import pytest
 from training.models import Model, ModelAlias
 from training.services.models import ModelError, lineage, promote_model, register_model
 
+EMPTY_WEIGHTS = "\x02" + "\0" * 7 + "{}"  # a length of two, and a header without tensors
+
 pytestmark = pytest.mark.django_db
 
 
@@ -20,7 +22,7 @@ def refused(project, folder) -> str:
 def write_folder(root, **files):
     root.mkdir(parents=True)
     for name, content in (
-        {"config.json": "{}", "tokenizer.json": "{}", "model.safetensors": "weights"} | files
+        {"config.json": "{}", "tokenizer.json": "{}", "model.safetensors": EMPTY_WEIGHTS} | files
     ).items():
         (root / name).write_text(content)
     return root
