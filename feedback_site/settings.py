@@ -177,6 +177,13 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "SCHEMA_PATH_PREFIX": r"/api/v1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "ENUM_NAME_OVERRIDES": {
+        "ProjectKind": "annotate.models.Project.Kind",
+        "DatasetKind": "exports.models.Dataset.Kind",
+        "ModelKind": "training.models.Model.Kind",
+        "RunTask": "training.models.Run.Task",
+        "JobStatus": "feedback_site.jobs.models.Job.Status",
+    },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }

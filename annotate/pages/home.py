@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.views.decorators.http import require_safe
 
-from annotate.access import ALLOWED, Role, visible_projects
+from annotate.access import ALLOWED, Role, may_create_projects, visible_projects
 from annotate.models import Judgement, Membership, Project, Slot
 from feedback_site.accounts.models import User
 
@@ -43,7 +43,7 @@ def home(request: HttpRequest) -> HttpResponse:
     context = {
         "rows": [row for row in rows if row.project.archived_at is None],
         "archived": [row for row in rows if row.project.archived_at is not None],
-        "new_url": _address_of_new_project(),
+        "new_url": reverse("project_new") if may_create_projects(user) else "",
     }
     return render(request, "annotate/home.html", context)
 
@@ -71,10 +71,3 @@ def _rows(user: User) -> list[Row]:
         )
         for project in projects
     ]
-
-
-def _address_of_new_project() -> str:
-    try:
-        return reverse("project_new")
-    except NoReverseMatch:
-        return ""
