@@ -3,7 +3,7 @@ from django.urls import path
 from annotate.pages import members, projects_edit
 from annotate.pages.home import home
 from annotate.pages.invitations import invitation
-from annotate.pages.judge import judge
+from annotate.pages.judge import judge, judge_next
 from annotate.pages.project import project
 
 urlpatterns = [
@@ -18,4 +18,5 @@ urlpatterns = [
     path("invitations/<str:secret>/", invitation, name="invitation"),
     path("projects/<slug:slug>/", project, name="project"),
     path("projects/<slug:slug>/judge/", judge, name="judge"),
+    path("projects/<slug:slug>/judge/next/", judge_next, name="judge_next"),
 ]

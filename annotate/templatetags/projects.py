@@ -38,7 +38,9 @@ def project_tabs(context: dict[str, Any], project: Project) -> list[Tab]:
     role = role_in(request.user, project)
     here = getattr(request.resolver_match, "url_name", "")
     return [
-        Tab(name, url, here == view) for view, name, may in TABS if role in ALLOWED[may] and (url := _url(view, project))
+        Tab(name, url, here == view)
+        for view, name, right in TABS
+        if role in ALLOWED[right] and (url := _url(view, project))
     ]
 
 

@@ -9,12 +9,12 @@ from pygments.lexer import Lexer
 from pygments.lexers import get_lexer_by_name
 
 LONGEST = 20_000
-ALIASES = {"py": "python", "js": "javascript", "ts": "typescript", "sh": "bash", "shell": "bash", "yml": "yaml", "c++": "cpp"}
+ALIASES = {"py": "python", "js": "javascript", "ts": "typescript", "sh": "bash", "shell": "bash", "yml": "yaml"}
 # Lexers are lists of regular expressions; these are the ones we have looked at.
-LANGUAGES = {
-    *("python", "javascript", "typescript", "jsx", "json", "bash", "html", "xml", "css", "sql", "c", "cpp", "csharp", "java"),
-    *("go", "rust", "ruby", "php", "yaml", "toml", "diff", "r", "swift", "kotlin", "lua", "haskell", "julia", "latex"),
-}
+LANGUAGES = set(
+    "python javascript typescript jsx json bash html xml css sql c cpp csharp java go rust ruby php yaml toml diff r "
+    "swift kotlin lua haskell julia latex".split()
+)
 
 
 def highlight(code: str, language: str) -> str:

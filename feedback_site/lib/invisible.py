@@ -46,7 +46,7 @@ def _joins(run: re.Match[str]) -> bool:
     before, after = run.string[run.start() - 1 : run.start()], run.string[run.end() : run.end() + 1]
     if len(run[0]) != 1 or run[0] not in JOINERS or not before or not after:
         return False
-    return all(ord(side) > 0x2FF and not side.isspace() and unicodedata.category(side) != "Cn" for side in before + after)
+    return all(ord(side) > 0x2FF and unicodedata.category(side)[0] not in "CZ" for side in before + after)
 
 
 def _code(character: str) -> str:

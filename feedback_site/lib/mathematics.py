@@ -1,6 +1,7 @@
 r"""LaTeX → MathML, which browsers draw themselves.
 
-latex2mathml alone is unsafe: `\text{<script>}` comes out raw, `\href` takes any address, deep nesting exhausts the stack.
+latex2mathml alone is unsafe: `\text{<script>}` comes out raw, `\href` takes any address, deep nesting exhausts the
+stack.
 So its output passes an allow-list of presentation elements here, and once more with the whole text (lib/text.py).
 """
 
@@ -10,13 +11,12 @@ import nh3
 from latex2mathml.converter import convert
 
 LONGEST = 2_000
-# Text inside a formula comes out of the converter unescaped: cleaning would leave parts of it out, so it is not converted.
+# Text inside a formula comes out of the converter unescaped; cleaning would leave out parts of it.
 MARKUP_IN_TEXT = re.compile(r"\\(?:text|mbox|hbox|mathrm|operatorname)[a-z]*\s*\{[^}]*[<>&]")
-MATH_TAGS = {
-    *("math", "mrow", "mi", "mn", "mo", "mtext", "mspace", "ms", "mfrac", "msqrt", "mroot", "mstyle", "mpadded", "mphantom"),
-    *("msub", "msup", "msubsup", "munder", "mover", "munderover", "mmultiscripts", "mprescripts", "none"),
-    *("mtable", "mtr", "mtd", "menclose"),
-}
+MATH_TAGS = set(
+    "math mrow mi mn mo mtext mspace ms mfrac msqrt mroot mstyle mpadded mphantom msub msup msubsup munder mover "
+    "munderover mmultiscripts mprescripts none mtable mtr mtd menclose".split()
+)
 MATH_ATTRIBUTES: dict[str, set[str]] = {
     "math": {"display", "xmlns"},
     "mi": {"mathvariant"},
