@@ -9,7 +9,6 @@ import time
 import urllib.request
 from pathlib import Path
 
-
 from training.demo.client import Client
 
 HOUSE = Path(__file__).resolve().parent.parent.parent
@@ -25,7 +24,7 @@ def free_port() -> int:
 class LiveSite:
     """Programs of one installation. Leaving the `with` block ends them all."""
 
-    def __init__(self, folder: Path, *, database: str = "", broker: str = "", queue: str = "") -> None:
+    def __init__(self, folder: Path, *, database: str = "", broker: str = "") -> None:
         self.folder = folder
         self.broker = broker
         self.port = free_port()
@@ -37,11 +36,11 @@ class LiveSite:
             "SITE_URL": self.address,
             "JOB_LEASE_SECONDS": LEASE_SECONDS,
             "OMP_NUM_THREADS": "2",
+            "JOB_QUEUE": f"plumb-{folder.name}-{os.getpid()}",
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             **({"DATABASE_URL": database} if database else {}),
             **({"BROKER_URL": broker} if broker else {}),
         }
-        self.queue = queue
         self.programs: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> "LiveSite":
@@ -135,4 +134,3 @@ class LiveSite:
 
     def logs(self) -> str:
         return "\n".join(f"== {path.name}\n{path.read_text()[-3000:]}" for path in sorted(self.folder.glob("*.log")))
-

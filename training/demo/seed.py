@@ -6,11 +6,11 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from annotate.services.items import add_rows
 from django.conf import settings
 from django.db import transaction
 
 from annotate.models import Membership, Project
+from annotate.services.items import add_rows
 from feedback_site.accounts.models import User
 from training.engine.starter.conversations import demo_pairs, demo_prompts
 from training.models import Model, Run

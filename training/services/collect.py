@@ -4,11 +4,11 @@ import json
 from collections import defaultdict
 from typing import Any
 
-from annotate.services.content import text_sha256
-from annotate.services.items import add_item
 from django.utils import timezone
 
 from annotate.models import Completion, Item, Project, Prompt
+from annotate.services.content import text_sha256
+from annotate.services.items import add_item
 from feedback_site.jobs.context import JobContext, JobFailed
 from training.engine.errors import EngineError
 from training.engine.methods import METHODS
