@@ -127,12 +127,16 @@ def load_reward(
         stored = json.loads((folder / REWARD_FILE).read_text(encoding="utf-8"))
         if stored.get("pooling") not in ("last", "mean", "cls") or not (folder / HEAD_FILE).exists():
             raise EngineError(f"{folder.name}: {REWARD_FILE} or {HEAD_FILE} is damaged; train it again.", field="model")
-    default: Pooling = "mean" if is_bidirectional(backbone) else "last"
+    tokenizer = _tokenizer(folder)
+    default: Pooling = "last"
+    if is_bidirectional(backbone):
+        default = "mean"
+        tokenizer.model_max_length = min(tokenizer.model_max_length, _positions(backbone.config))
     model = RewardModel(backbone, pooling=stored.get("pooling") or pooling or default, seed=seed)
     if stored:
         model.head.load_state_dict(load_file(folder / HEAD_FILE, device=device))
         model.mean, model.std = float(stored["mean"]), float(stored["std"])
-    return model.eval(), _tokenizer(folder)
+    return model.eval(), tokenizer
 
 
 def save_policy(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
@@ -203,6 +207,13 @@ def _load(loader: Any, folder: Path, dtype: str) -> PreTrainedModel:
             field="model",
         )
     return model.eval()
+
+
+def _positions(config: Any) -> int:
+    """How many tokens an encoder has positions for; RoBERTa and its kin begin to count behind the pad id."""
+    positions = int(getattr(config, "max_position_embeddings", None) or 1 << 30)
+    offset = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer"}
+    return positions - config.pad_token_id - 1 if config.model_type in offset else positions
 
 
 @contextmanager

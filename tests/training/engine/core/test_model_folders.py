@@ -182,6 +182,11 @@ def test_a_path_that_is_no_folder_is_refused(tmp_path):
             load_policy(path)
 
 
+def test_a_name_that_is_neither_a_folder_nor_on_the_hub_is_refused():
+    with pytest.raises(EngineError, match="neither a local folder nor a model"):
+        load_policy("nobody/no-such-model")
+
+
 def test_a_policy_with_missing_weights_is_refused_by_name(folder):
     weights = load_file(folder / "model.safetensors")
     del weights["lm_head.weight"]

@@ -75,6 +75,26 @@ def test_an_encoder_is_averaged_over_all_its_tokens_by_default(tiny_encoder_dir)
     assert torch.allclose(found, model.head(states.mean(1))[:, 0], atol=1e-5)
 
 
+def test_the_tokenizer_of_an_encoder_knows_how_many_positions_there_are(tiny_encoder_dir, tmp_path):
+    import json
+    import shutil
+
+    from transformers import RobertaConfig, RobertaModel
+
+    folder = shutil.copytree(tiny_encoder_dir, tmp_path / "model")
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    del settings["model_max_length"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert load_reward(folder)[1].model_max_length == 64
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = RobertaConfig(vocab_size=300, max_position_embeddings=66, pad_token_id=1, **sizes)
+    RobertaModel(config).save_pretrained(folder)
+    model, tokenizer = load_reward(folder)
+    assert tokenizer.model_max_length == 64
+    longest = PromptTree(0, (), ((2, *[9] * 62, 3),), {})
+    assert torch.isfinite(values(model, make_batch([longest], layout="padded", pad_id=0))).all()
+
+
 def test_an_encoder_refuses_packed_trees(tiny_encoder_dir):
     model, _ = load_reward(tiny_encoder_dir)
     with pytest.raises(ValueError, match="padded"):
