@@ -9,6 +9,8 @@ from django.utils.safestring import SafeString
 WIDTH, HEIGHT = 520, 220
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 28
 MOST_POINTS = 300
+# Told apart without colour too; a solid line first.
+DASHES = ("none", "6 3", "2 3", "8 3 2 3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +36,36 @@ def line_chart(title: str, lines: Sequence[Line], *, x_name: str = "step") -> Sa
 
     paths = format_html_join(
         "",
-        '<polyline class="chart-line chart-line-{}" points="{}"><title>{}</title></polyline>',
-        ((n, " ".join(place(x, y) for x, y in line.points), line.name) for n, line in enumerate(drawn, 1)),
+        '<polyline class="series-{}" fill="none" stroke="currentColor" stroke-width="1.8" stroke-dasharray="{}" '
+        'stroke-linejoin="round" points="{}"><title>{}</title></polyline>',
+        (
+            (n, DASHES[n - 1], " ".join(place(x, y) for x, y in line.points), line.name)
+            for n, line in enumerate(drawn, 1)
+        ),
     )
     grid = format_html_join(
         "",
-        '<line class="chart-grid" x1="{}" x2="{}" y1="{}" y2="{}"/><text class="chart-label" x="{}" y="{}">{}</text>',
+        '<line stroke="currentColor" stroke-opacity="0.15" x1="{}" x2="{}" y1="{}" y2="{}"/>'
+        '<text font-size="11" fill="currentColor" text-anchor="end" x="{}" y="{}">{}</text>',
         ((LEFT, WIDTH - RIGHT, y, y, LEFT - 6, y + 4, _number(value)) for value, y in _ticks(y_low, y_high)),
     )
     last = "; ".join(f"{line.name} last {_number(line.points[-1][1])}" for line in drawn) or "no points yet"
     return format_html(
-        '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}: {}">{}{}'
-        '<text class="chart-label chart-label-x" x="{}" y="{}">{} {}</text></svg>',
-        WIDTH, HEIGHT, title, last, grid, paths, WIDTH - RIGHT, HEIGHT - 8, x_name, _number(x_high),
+        '<svg viewBox="0 0 {} {}" role="img" aria-label="{}: {}">{}{}{}'
+        '<text font-size="11" fill="currentColor" text-anchor="end" x="{}" y="{}">{} {}</text></svg>',
+        WIDTH, HEIGHT, title, last, grid, paths, _legend(drawn), WIDTH - RIGHT, HEIGHT - 8, x_name, _number(x_high),
     )  # fmt: skip
+
+
+def _legend(lines: Sequence[Line]) -> SafeString:
+    """Names of the lines, when there is more than one to tell apart."""
+    if len(lines) < 2:
+        return format_html("")
+    return format_html_join(
+        "",
+        '<text class="series-{}" font-size="11" fill="currentColor" x="{}" y="{}">{}</text>',
+        ((n, LEFT + 110 * (n - 1), HEIGHT - 8, line.name) for n, line in enumerate(lines, 1)),
+    )
 
 
 def _thin(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -9,6 +9,7 @@ urlpatterns = [
     path("runs/<int:pk>/", views.run, name="run"),
     path("runs/<int:pk>/curves/", views.run_curves, name="run_curves"),
     path("projects/<slug:slug>/models/", views.models, name="models"),
+    path("projects/<slug:slug>/models/starter/", views.starter, name="starter"),
     path("models/<int:pk>/", views.model, name="model"),
     path("models/<int:pk>/promote/", views.model_promote, name="model_promote"),
 ]

@@ -147,6 +147,15 @@ def models(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @login_required
+@require_POST
+def starter(request: HttpRequest, slug: str) -> HttpResponse:
+    """Let the engine make a small policy from nothing, for a project that has no model of its own."""
+    user = cast(User, request.user)
+    project = get_project(user, slug, "manage")
+    return redirect("run", pk=start_run(project=project, task=Run.Task.STARTER, created_by=user).pk)
+
+
+@login_required
 @require_GET
 def model(request: HttpRequest, pk: int) -> HttpResponse:
     user = cast(User, request.user)

@@ -12,7 +12,7 @@ from django.db import transaction
 from annotate.models import Membership, Project
 from annotate.services.items import add_rows
 from feedback_site.accounts.models import User
-from training.engine.starter.conversations import demo_pairs, demo_prompts
+from training.engine.starter.demo import demo_pairs, demo_prompts
 from training.models import Model, Run
 from training.services.models import ModelError, register_model
 from training.services.runs import Selection, start_run
@@ -57,7 +57,7 @@ def seed_demo() -> tuple[Project, list[Login]]:
             )
     if created:
         add_rows(project=project, rows=demo_pairs(), created_by=lead)
-        add_rows(project=project, rows=[{"prompt": prompt} for prompt in demo_prompts()], created_by=lead)
+        add_rows(project=project, rows=[{"prompt": prompt["messages"]} for prompt in demo_prompts()], created_by=lead)
     _first_policy(project, lead)
     return project, logins
 
