@@ -34,7 +34,7 @@ class ReferenceCache:
         self._known: dict[bytes, float] = {}
         self._verified = False
         # Half precision gives other sums for other batch shapes; float32 does not, beyond the fourth digit.
-        self._tolerance = {"rtol": 1e-3, "atol": 1e-2} if dtype == "float32" else {"rtol": 2e-2, "atol": 0.5}
+        self._rtol, self._atol = (1e-3, 1e-2) if dtype == "float32" else (2e-2, 0.5)
         for shard in sorted(self.directory.glob("*.safetensors")):
             self._read(shard)
 
@@ -61,7 +61,7 @@ class ReferenceCache:
     def _verify(self, trees: Sequence[PromptTree], compute: Compute) -> None:
         live = compute(trees).float().cpu()
         cached = torch.tensor([self._known[key] for tree in trees for key in _keys(tree)])
-        if not torch.allclose(live, cached, **self._tolerance):
+        if not torch.allclose(live, cached, rtol=self._rtol, atol=self._atol):
             raise EngineError(
                 f"The cached log-probs in {self.directory.name} differ from the reference policy by up to "
                 f"{(live - cached).abs().max():.3g} nats; delete that folder, they will be computed again.",
