@@ -1,5 +1,6 @@
 """What a handler sees of its job: parameters, progress, log, and the proof that it still holds the job."""
 
+import json
 import logging
 import time
 from collections.abc import Iterator
@@ -75,6 +76,7 @@ class JobContext:
 
         A handler that does not call it is finished with what it returns. Raises LeaseLost.
         """
+        json.dumps(result, allow_nan=False)  # refused here, before a statement fails and takes the transaction with it
         fields = self.last_words() | {"status": Job.Status.DONE, "fraction": 1, "result": result, "error": ""}
         if not lease.end(self.job_id, self.attempt, finished_at=Now(), **fields):
             raise LeaseLost

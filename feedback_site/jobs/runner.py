@@ -87,16 +87,22 @@ def execute(job: Job) -> None:
             _after_surprise(context, job, error)
 
 
+def _mend_connection() -> None:
+    """What ended the handler may have been the end of its connection."""
+    if not connection.in_atomic_block:
+        connection.close_if_unusable_or_obsolete()
+
+
 def _settle(context: JobContext, **fields: Any) -> None:
     """Write how the attempt ended, if it still holds the job."""
-    connection.close_if_unusable_or_obsolete()
+    _mend_connection()
     ended = lease.end(context.job_id, context.attempt, finished_at=Now(), **context.last_words() | fields)
     if not ended:
         logger.warning("Attempt %s lost the job before it could say how it ended.", context.attempt)
 
 
 def _requeue(context: JobContext, **fields: Any) -> bool:
-    connection.close_if_unusable_or_obsolete()
+    _mend_connection()
     fields |= {"status": Job.Status.QUEUED, "started_at": None, "rung_at": None}
     return lease.end(context.job_id, context.attempt, **fields)
 

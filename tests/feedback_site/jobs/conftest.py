@@ -47,7 +47,7 @@ def migrate(folder: Path, database: str) -> None:
 
 @pytest.fixture(scope="session")
 def new_database(tmp_path_factory) -> Iterator[Callable[[Path], str]]:
-    """Makes migrated databases, one per call, by copying one: SQLite files, or on the server of DATABASE_URL."""
+    """Gives an empty migrated database: a copy of an SQLite file, or one emptied on the server of DATABASE_URL."""
     folder = tmp_path_factory.mktemp("template")
     server = os.environ.get("DATABASE_URL", "")
     if not server.startswith("postgres"):
@@ -61,20 +61,19 @@ def new_database(tmp_path_factory) -> Iterator[Callable[[Path], str]]:
         return
     import psycopg
 
-    base = server.rpartition("/")[0]
-    made = [f"plumb_jobs_{uuid.uuid4().hex[:12]}"]
+    name = f"plumb_jobs_{uuid.uuid4().hex[:12]}"
+    database = f"{server.rpartition('/')[0]}/{name}"
     with psycopg.connect(server, autocommit=True) as admin:
-        admin.execute(f'CREATE DATABASE "{made[0]}"')
-        migrate(folder, f"{base}/{made[0]}")
+        admin.execute(f'CREATE DATABASE "{name}"')
+        migrate(folder, database)
 
-        def clone(to: Path) -> str:
-            made.append(f"plumb_jobs_{uuid.uuid4().hex[:12]}")
-            admin.execute(f'CREATE DATABASE "{made[-1]}" TEMPLATE "{made[0]}"')
-            return f"{base}/{made[-1]}"
+        def emptied(to: Path) -> str:
+            with psycopg.connect(database) as connection:
+                connection.execute("TRUNCATE jobs_job, jobs_joblog, probes_outcome RESTART IDENTITY CASCADE")
+            return database
 
-        yield clone
-        for name in made:
-            admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        yield emptied
+        admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 class Site:

@@ -89,7 +89,9 @@ def forget_queue() -> None:
     from feedback_site.celery import app
 
     with app.connection_for_write() as connection:
-        connection.default_channel.queue_delete(app.conf.task_default_queue)
+        queue = app.amqp.queues[app.conf.task_default_queue].bind(connection.default_channel)
+        queue.declare()  # Redis forgets only what this process knows of
+        queue.delete()
 
 
 def reap(*_: Any) -> None:
@@ -109,8 +111,10 @@ def main() -> None:
     for line in sys.stdin:
         name, arguments = json.loads(line)
         print(json.dumps(known[name](**arguments), default=str), file=answers, flush=True)
-    for pid in list(WORKERS):
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for pid in WORKERS:
         os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 if __name__ == "__main__":
