@@ -123,9 +123,7 @@ METHODS: dict[str, Method] = _table(
             shape="reward",
             needs_reference=False,
             reduction="sum",
-            parameters=(
-                Parameter("centre", 0.01, "Pulls the rewards of a pair towards a sum of zero.", minimum=0.0),
-            ),
+            parameters=(Parameter("centre", 0.01, "Pulls the rewards of a pair towards a sum of zero.", minimum=0.0),),
             paper="Bradley and Terry 1952; arXiv:2203.02155, equation 1; centring arXiv:2312.09244",
             summary="Gives every completion one number, so that the chosen completion of a pair gets the higher one.",
             pitfall="Over-fits after the first epoch; judge it by held-out accuracy, not by its loss.",
