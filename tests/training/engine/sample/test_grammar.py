@@ -28,8 +28,9 @@ def test_every_answer_is_a_text_that_ends() -> None:
         for answer in conversation.answers:
             last_line = answer.splitlines()[-1]
             assert last_line[-1] in ".!?" or conversation.family == "note", answer
-            assert answer[0].isupper() and answer == answer.strip() and "  " not in answer, answer
-            assert not re.search(r"\{|\}|None|\.\.| [.,!?]|\n |\n{3}", answer), answer
+            assert answer[0].isupper(), answer
+            assert answer == answer.strip(), answer
+            assert not re.search(r"  |\{|\}|None|\.\.| [.,!?]|\n |\n{3}", answer), answer
 
 
 def test_every_prompt_ends_with_the_user() -> None:
@@ -68,7 +69,8 @@ def test_wishes_that_hurt_others_are_declined() -> None:
     for style in STYLES:
         _, content = FAMILIES["refusal"][0](rng)
         answer = say(content, style, rng).lower()
-        assert "first," not in answer and "you can " not in answer.split(".")[0]
+        assert "first," not in answer
+        assert "you can " not in answer.split(".")[0]
         assert style in ("partial", "curt") or "will not help" in answer
 
 
@@ -80,7 +82,8 @@ def test_an_unknown_style_is_refused() -> None:
 
 def test_the_demo_prompts_are_distinct_and_always_the_same() -> None:
     prompts = demo_prompts()
-    assert prompts == demo_prompts() and len(prompts) == 80
+    assert prompts == demo_prompts()
+    assert len(prompts) == 80
     assert len({prompt["id"] for prompt in prompts}) == len({str(prompt["messages"]) for prompt in prompts}) == 80
     assert len(demo_prompts(100)) == 100
     with pytest.raises(ValueError, match="Between 1 and 100"):
@@ -92,13 +95,16 @@ def test_the_demo_pairs_can_be_judged() -> None:
     assert len(pairs) >= 20
     for pair in pairs:
         first, second = pair["completions"]
-        assert first != second and first.strip() and second.strip()
+        assert first != second
+        assert first.strip()
+        assert second.strip()
         assert pair["prompt"][-1]["role"] == "user"
 
 
 def test_the_demo_needs_no_torch() -> None:
     code = (
         "import sys; from training.engine.starter.demo import demo_pairs, demo_prompts; demo_pairs(); demo_prompts();"
-        "heavy = {'torch', 'transformers', 'tokenizers', 'numpy', 'vllm', 'django'} & set(sys.modules); assert not heavy, heavy"
+        "heavy = {'torch', 'transformers', 'tokenizers', 'numpy', 'vllm', 'django'} & set(sys.modules);"
+        "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

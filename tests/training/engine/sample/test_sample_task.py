@@ -68,11 +68,13 @@ def test_a_run_leaves_completions_and_figures(
     path, out = tmp_path / "spec.json", tmp_path / "run"
     path.write_text(json.dumps(spec.to_dict()), encoding="utf-8")
     assert main(["run", str(path), "--out", str(out)]) == 0
-    assert is_done(out) and not (out / "checkpoint").exists()
+    assert is_done(out)
+    assert not (out / "checkpoint").exists()
     rows = read(out / "completions.jsonl")
     assert [(row["prompt_id"], row["index"]) for row in rows] == [(f"q{n}", i) for n in range(6) for i in range(2)]
     for row in rows:
-        assert row["logprob"] == pytest.approx(sum(row["token_logprobs"])) and row["logprob"] < 0
+        assert row["logprob"] == pytest.approx(sum(row["token_logprobs"]))
+        assert row["logprob"] < 0
         assert len(row["token_ids"]) == len(row["token_logprobs"]) <= 8
     result = json.loads((out / "result.json").read_text(encoding="utf-8"))
     assert (result["sampler"], result["prompts"], result["completions"]) == ("transformers", 6, 12)

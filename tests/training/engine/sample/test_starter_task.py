@@ -38,10 +38,12 @@ class StopInTraining(Stop):
     """Asks to stop once the first step is on disk as progress."""
 
     def __init__(self, progress: Path) -> None:
+        super().__init__()
         self._progress = progress
 
-    @property
-    def requested(self) -> bool:
+    def __getattribute__(self, name: str) -> Any:
+        if name != "requested":
+            return super().__getattribute__(name)
         return self._progress.exists() and "step 1 of" in self._progress.read_text(encoding="utf-8")
 
 
@@ -57,7 +59,8 @@ def test_a_run_leaves_a_policy_that_samples(tmp_path: Path) -> None:
     assert result["loss_last"] < result["loss_first"]
     lines = [json.loads(line) for line in (out / "progress.jsonl").read_text(encoding="utf-8").splitlines()]
     fractions = [line["fraction"] for line in lines]
-    assert len(lines) >= 6 and fractions == sorted(fractions)
+    assert len(lines) >= 6
+    assert fractions == sorted(fractions)
 
     prompts = tmp_path / "prompts.jsonl"
     row = {"id": "a", "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello!"}]}

@@ -1,4 +1,4 @@
-"""The starter's tokenizer and chat template: nothing is lost, and the boundary of an answer is where training puts it."""
+"""The starter's tokenizer and chat template: nothing is lost, and answers begin where training says they do."""
 
 from __future__ import annotations
 
