@@ -110,7 +110,7 @@ METHODS: dict[str, Method] = _table(
                 Parameter("desirable_weight", 1.0, "Weight of completions with a thumb up.", minimum=0.0),
                 Parameter("undesirable_weight", 1.0, "Weight of completions with a thumb down.", minimum=0.0),
             ),
-            paper="arXiv:2402.01306, equations 7 and 8",
+            paper="arXiv:2402.01306",
             summary="Learns from single completions with a thumb up or down, against a baseline that is measured on "
             "mismatched completions.",
             pitfall="Needs at least two different prompts in every step, else there is nothing to measure the "

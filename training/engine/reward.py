@@ -52,7 +52,9 @@ class RewardModel(nn.Module):
         elif batch.layout != "padded":
             raise ValueError(f"pooling {self.pooling!r} reads whole rows and needs layout 'padded'")
         states = self.backbone(**inputs).last_hidden_state.float()
-        value: Tensor = self.head(self._pool(states, batch))[:, 0]
+        # In bfloat16 a value near 8 is exact to 0.03 only, and close pairs become ties.
+        with torch.autocast(states.device.type, enabled=False):
+            value: Tensor = self.head(self._pool(states, batch))[:, 0]
         return value
 
     def normalised(self, values: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ def bradley_terry(
     the cross entropy of a logistic model, so for 0 < p < 1 and centre = 0 its minimum is at a difference of margin +
     logit(p). ``margin`` [B] grows with how much better the chosen one is (arXiv:2307.09288, equation 2); ``p`` [B]
     is the probability that it is better (None: 1); centring keeps the free additive constant near zero
-    (arXiv:2312.09244, section 3).
+    (arXiv:2312.09244).
     """
     gap = chosen - rejected if margin is None else chosen - rejected - margin
     loss = -logsigmoid(gap) if p is None else -p * logsigmoid(gap) - (1 - p) * logsigmoid(-gap)

@@ -21,7 +21,7 @@ def kto(
     desirable_weight: float = 1.0,
     undesirable_weight: float = 1.0,
 ) -> Tensor:
-    """Kahneman–Tversky optimisation (arXiv:2402.01306, equations 7 and 8): [N].
+    """Kahneman–Tversky optimisation (arXiv:2402.01306): [N].
 
     desirable: λ_D·(1 - σ(β(r - z₀))); undesirable: λ_U·(1 - σ(β(z₀ - r))); r = log π - log π_ref in nats summed over
     tokens. ``desirable`` is bool [N]; ``baseline`` is z₀, a scalar without gradient from KtoBaseline. At r = z₀ a
@@ -70,10 +70,10 @@ class KtoBaseline:
 def mismatched_trees(trees: Sequence[PromptTree], *, max_length: int) -> list[PromptTree | None]:
     """For each tree of one completion, its prompt with the completion of another tree; None where none fits.
 
-    Partners are a cyclic shift, so every completion is used once, as often as in the matched set (kto issue 1402 of
-    LLaMA-Factory). The shift is the one with the fewest matched pairs, that is, partners with the same prompt or the
-    same completion; those that remain, and pairs longer than ``max_length``, are left out: a matched pair would
-    measure the reward itself (TRL issues 1911 and 2554). Every tree must have a prompt and one completion.
+    Partners are a cyclic shift, so every completion is used once, as often as in the matched set. The shift is the one
+    with the fewest matched pairs, that is, partners with the same prompt or the same completion; those that remain, and
+    pairs longer than ``max_length``, are left out: a matched pair would measure the reward itself (TRL issues 1911 and
+    2554). Every tree must have a prompt and one completion.
     """
     count = len(trees)
     candidates = sorted(range(1, count), key=lambda shift: (abs(2 * shift - count), shift))[:64]
