@@ -1,6 +1,10 @@
 """One job from enqueue to its end, in one process."""
 
+import logging
+
 import pytest
+import structlog
+from django.db import connection, transaction
 
 from feedback_site.jobs import worker
 from feedback_site.jobs.context import JobCancelled, JobFailed
@@ -19,8 +23,6 @@ pytestmark = pytest.mark.django_db
 def nothing_broken(db):
     """After every test the invariants hold."""
     yield
-    from django.db import connection
-
     for _, sentence, query in CHECKS:
         with connection.cursor() as cursor:
             cursor.execute(query)
@@ -212,20 +214,17 @@ def test_a_stopping_worker_hands_the_job_back(monkeypatch):
 
 
 def test_lines_said_in_a_transaction_that_is_rolled_back_are_kept():
-    import logging
-
-    from django.db import transaction
-
     @handler("rollback", title="Roll back", max_attempts=1)
     def rollback(context):
         with transaction.atomic():
             context.log("before the error", level="warning")
             logging.getLogger("annotate.imports").info("row %s", 3)
+            structlog.get_logger("exports.build").info("rows written", rows=7)
             logging.getLogger("somebody.else").info("not of this house")
             raise ValueError
 
     job = enqueue(kind="rollback", params={})
     run_all_jobs()
     said = list(job.log.exclude(level="debug").values_list("level", "message"))
-    assert said[:2] == [("warning", "before the error"), ("info", "row 3")]
+    assert said[:3] == [("warning", "before the error"), ("info", "row 3"), ("info", "rows written rows=7")]
     assert "not of this house" not in str(said)
