@@ -2,8 +2,17 @@
 
 from whitenoise.storage import CompressedManifestStaticFilesStorage
 
+# Where our own ES modules lie. Modules of packages keep their imports, which do not always name files that are there.
+OUR_MODULES = ("js/*.js", "annotate/*.js", "tasktypes/*.js")
+
 
 class ModuleManifestStorage(CompressedManifestStaticFilesStorage):
     """Also rewrites `import` paths inside our ES modules."""
 
-    support_js_module_import_aggregation = True
+    patterns = (
+        *CompressedManifestStaticFilesStorage.patterns,
+        *(
+            (ours, CompressedManifestStaticFilesStorage._js_module_import_aggregation_patterns[1])
+            for ours in OUR_MODULES
+        ),
+    )

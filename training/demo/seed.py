@@ -2,12 +2,12 @@
 
 import json
 import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
 from django.db import transaction
+from django.utils.crypto import get_random_string
 
 from annotate.models import Membership, Project
 from annotate.services.items import add_rows
@@ -90,7 +90,7 @@ def _login(name: str) -> Login:
     known = json.loads(path.read_text()) if path.exists() else {}
     user = User.objects.filter(username=name).first()
     if user is None or name not in known:
-        known[name] = secrets.token_urlsafe(9)
+        known[name] = get_random_string(12)
         user = user or User(username=name, email=f"{name}@example.org")
         user.set_password(known[name])
         user.save()
