@@ -41,21 +41,12 @@ def data_checks(split: str, report: DataReport) -> list[Check]:
     """Rows that were left out, for one split."""
     long, same = report.dropped_too_long, report.dropped_identical
     share = long / max(report.rows, 1)
-    checks = [
-        Check(
-            f"{split}.boundary",
-            "ok",
-            f"All {report.used} rows: the answer begins where the prompt ends, and ends with an end token.",
-            report.used,
-        ),
-        Check(
-            f"{split}.too_long",
-            "warning" if share > LONG_SHARE else "ok",
-            f"{long} of {report.rows} rows are longer than {report.max_length} tokens and were left out."
-            + (" Raise max_length to learn from them." if share > LONG_SHARE else ""),
-            share,
-        ),
-    ]
+    advice = " Raise max_length to learn from them." if share > LONG_SHARE else ""
+    message = f"{long} of {report.rows} rows are longer than {report.max_length} tokens and were left out.{advice}"
+    checks = [Check(f"{split}.too_long", "warning" if advice else "ok", message, share)]
+    if report.prompt_tokens:  # an encoder reads prompt and answer as one
+        message = f"All {report.used} rows: the answer begins where the prompt ends, and ends with an end token."
+        checks.append(Check(f"{split}.boundary", "ok", message, report.used))
     if report.kind == "pairwise":
         message = f"{same} pairs have the same tokens on both sides and were left out."
         checks.append(Check(f"{split}.identical", "warning" if same else "ok", message, same))

@@ -6,6 +6,7 @@ import random
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests.training.engine.train.conftest import curve, mean, result_of, run, write_spec
 from training.engine.batch import make_batch
@@ -154,6 +155,24 @@ def test_the_gradient_does_not_depend_on_how_a_step_is_cut_into_micro_batches(me
         scale = max(float(one.abs().max()) for one in expected)
         for one, two in zip(expected, found, strict=True):
             torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("method", ["dpo", "bradley_terry"])
+def test_bfloat16_arithmetic_learns_too_and_keeps_float32_weights(tmp_path, tiny_policy_dir, method):
+    spec = write_spec(tmp_path, method, tiny_policy_dir, dtype="bfloat16", epochs=3, learning_rate=1e-3)
+    assert run(spec, tmp_path / "out") == 0
+    result = result_of(tmp_path / "out")
+    assert result["loss_last"] < result["loss_first"] - 0.1
+    kept = load_file(tmp_path / "out/model/model.safetensors")
+    assert all(value.dtype == torch.float32 for value in kept.values())
+
+
+def test_the_values_of_a_reward_model_are_finer_than_bfloat16(tiny_policy_dir):
+    model, _ = load_reward(tiny_policy_dir)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        found = values(model, make_batch(TREES["pairwise"], layout="tree", pad_id=0))
+    assert found.dtype == torch.float32
+    assert not torch.equal(found, found.bfloat16().float())
 
 
 def test_the_reference_is_another_model_where_the_spec_names_one(tmp_path, tiny_policy_dir):

@@ -203,7 +203,9 @@ def test_uneven_labels_are_a_warning_until_the_weights_make_up_for_it():
 
 
 def test_rows_that_were_left_out_are_said():
-    report = DataReport(file="t", kind="pairwise", rows=10, used=7, dropped_too_long=2, dropped_identical=1)
+    report = DataReport(
+        file="t", kind="pairwise", rows=10, used=7, prompt_tokens=70, dropped_too_long=2, dropped_identical=1
+    )
     found = startchecks.data_checks("train", report)
     assert levels(found) == {"train.boundary": "ok", "train.too_long": "warning", "train.identical": "warning"}
 
