@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 from training.engine.starter.procedures import PROCEDURES
 from training.engine.starter.slots import (
-    COLOURS,
     DAYS,
     DESTINATIONS,
     DISHES,
@@ -21,7 +20,6 @@ from training.engine.starter.slots import (
     RELATIVES,
     SCENES,
     SPICES,
-    THINGS,
     TRANSPORT,
     TREASURES,
     VENUES,
@@ -35,6 +33,12 @@ Drawn = tuple[str, Content]
 
 def _join(parts: tuple[str, ...] | list[str]) -> str:
     return ", ".join(parts[:-1]) + " and " + parts[-1]
+
+
+def _turned(items: tuple[str, ...], rng: random.Random) -> tuple[str, ...]:
+    """The items from a random one on, in a circle: variety at little cost to a small policy, which learns one order."""
+    start = rng.randrange(len(items))
+    return items[start:] + items[:start]
 
 
 def procedure(rng: random.Random) -> Drawn:
@@ -94,9 +98,9 @@ def worry(rng: random.Random) -> Drawn:
             f"{said} and I do not know what to do.",
         )
     )
-    tips = rng.sample(item.tips, len(item.tips))
+    tips = _turned(item.tips, rng)
     return question, Content(
-        tips[0], tuple(tips[1:]), tips[0], item.sympathy, opener=item.sympathy, heading="These things may help:"
+        tips[0], tips[1:], tips[0], item.sympathy, opener=item.sympathy, heading="These things may help:"
     )
 
 
@@ -121,25 +125,6 @@ def pantry(rng: random.Random) -> Drawn:
     return question, Content(lead, body, brief, f"Start with the {base}.", closer="Enjoy your meal!")
 
 
-def possession(rng: random.Random) -> Drawn:
-    """Who has …? The answer stands in the prompt."""
-    people = rng.sample(NAMES, 3)
-    owned = [f"{colour} {thing}" for colour, thing in zip(rng.sample(COLOURS, 3), rng.sample(THINGS, 3), strict=True)]
-    facts = [f"{person} has a {thing}." for person, thing in zip(people, owned, strict=True)]
-    asked = rng.randrange(3)
-    other = (asked + rng.choice((1, 2))) % 3
-    story = " ".join(facts)
-    question = rng.choice(
-        (
-            f"{story} Who has the {owned[asked]}?",
-            f"Who has the {owned[asked]}? {story}",
-        )
-    )
-    lead = f"{people[asked]} has the {owned[asked]}."
-    body = (f"{people[other]} has the {owned[other]}.", f"I read it in your text about {_join(people)}.")
-    return question, Content(lead, body, f"{people[asked]}.", "One of them has it.")
-
-
 def choice(rng: random.Random) -> Drawn:
     """Should I take this or that? Reasons come from the table."""
     first, second = rng.sample(tuple(TRANSPORT), 2)
@@ -162,7 +147,7 @@ def choice(rng: random.Random) -> Drawn:
 def gift(rng: random.Random) -> Drawn:
     """What can I give …? Ideas come from the table."""
     relative, hobby = rng.choice(RELATIVES), rng.choice(tuple(GIFTS))
-    ideas = rng.sample(GIFTS[hobby], 3)
+    ideas = _turned(GIFTS[hobby], rng)
     question = rng.choice(
         (
             f"What can I give my {relative}, who loves {hobby}?",
@@ -184,7 +169,7 @@ def gift(rng: random.Random) -> Drawn:
 def packing(rng: random.Random) -> Drawn:
     """What should I pack for …? Things come from the table."""
     place, days = rng.choice(tuple(PACKING)), rng.choice(("two", "three", "four", "five"))
-    things = rng.sample(PACKING[place], 4)
+    things = _turned(PACKING[place], rng)
     question = (
         rng.choice(
             (
@@ -206,7 +191,7 @@ def packing(rng: random.Random) -> Drawn:
 def listing(rng: random.Random) -> Drawn:
     """Name three …! Things come from the table."""
     kind = rng.choice(tuple(LISTS))
-    things = rng.sample(LISTS[kind], 4)
+    things = _turned(LISTS[kind], rng)
     question = rng.choice((f"Name three {kind}.", f"Can you name three {kind}?", f"Which {kind} do you know?"))
     lead = f"Three {kind} are {_join(things[:3])}."
     body = (f"One more would be {things[3]}.",)
@@ -294,7 +279,6 @@ FAMILIES: dict[str, tuple[Callable[[random.Random], Drawn], int]] = {
     "word": (word, 9),
     "worry": (worry, 12),
     "pantry": (pantry, 9),
-    "possession": (possession, 5),
     "choice": (choice, 7),
     "gift": (gift, 7),
     "packing": (packing, 6),

@@ -157,39 +157,6 @@ EXPLANATIONS = (
         ),
         "They give off a sharp gas.",
     ),
-    Explanation(
-        "Why is it cold in winter?",
-        "it is cold in winter",
-        "In winter the sun stands low and shines for only a few hours.",
-        (
-            "The earth leans a little to one side.",
-            "When our half leans away, the light falls flat and warms less.",
-            "At the same time it is summer on the other half.",
-        ),
-        "The sun stands low.",
-    ),
-    Explanation(
-        "Why do birds fly south?",
-        "birds fly south",
-        "Many birds fly south because they find no food here in winter.",
-        (
-            "They find the way by the sun, the stars and the coast.",
-            "Some of them fly for weeks.",
-            "In spring they come back to raise their young.",
-        ),
-        "They look for food.",
-    ),
-    Explanation(
-        "Why do we need sleep?",
-        "we need sleep",
-        "In sleep the body repairs itself and the mind sorts the day.",
-        (
-            "Children need more of it because they grow.",
-            "Without sleep we forget things and become cross.",
-            "Most adults feel well with seven or eight hours.",
-        ),
-        "Body and mind recover.",
-    ),
 )
 
 WORDS = (
@@ -258,24 +225,6 @@ WORDS = (
         "A telescope is a tube that makes far things look near.",
         ("It gathers light with a lens or a mirror.", "With a small one you can see the moons of Jupiter."),
         "A tube for seeing far.",
-    ),
-    Word(
-        "a recipe",
-        "A recipe is a plan for cooking a dish.",
-        ("It names what you need and what to do.", "Good cooks change it to their taste."),
-        "A plan for a dish.",
-    ),
-    Word(
-        "a volcano",
-        "A volcano is a mountain with a way down to melted rock.",
-        ("When it erupts, hot rock and ash come out.", "The soil around it is often very rich."),
-        "A mountain of fire.",
-    ),
-    Word(
-        "a bakery",
-        "A bakery is a shop that makes bread and cakes.",
-        ("The bakers start long before the sun is up.", "You can smell it from the street."),
-        "A shop for bread.",
     ),
 )
 
@@ -368,26 +317,6 @@ WORRIES = (
             "Serve small pieces with a dip.",
             "Eat them yourself with joy.",
             "Offer each kind many times.",
-        ),
-    ),
-    Worry(
-        "I must give a speech",
-        "It is normal to be excited.",
-        (
-            "Write down three points and no more.",
-            "Practise aloud in front of a mirror.",
-            "Look at a friendly face.",
-            "Speak more slowly than you think you should.",
-        ),
-    ),
-    Worry(
-        "I miss my family",
-        "That is hard, and it shows how close you are.",
-        (
-            "Call them at a fixed time each week.",
-            "Send them a letter or a picture.",
-            "Cook a dish from home.",
-            "Plan the next visit.",
         ),
     ),
 )
