@@ -28,7 +28,13 @@ REASONS = (
     ("style", "Tone and style"),
     ("length", "Length"),
 )
-SKIP_REASONS = ("I cannot judge this", "Too long", "Not in a language I read", "Broken or unreadable", "Disturbing content")
+SKIP_REASONS = (
+    "I cannot judge this",
+    "Too long",
+    "Not in a language I read",
+    "Broken or unreadable",
+    "Disturbing content",
+)
 # Of a long conversation, what is unfolded at once.
 UNFOLDED = 3
 ROLES = {"user": "Person", "assistant": "Assistant", "system": "Instructions"}
@@ -75,8 +81,7 @@ def _shown(slot: Slot, project: Project, annotator: Annotator) -> dict[str, Any]
         "slot": slot,
         "uids": json.dumps([completion.uid for completion in completions]),
         "completions": [
-            {"letter": letter, "text": completion.text}
-            for letter, completion in zip("AB", completions, strict=False)
+            {"letter": letter, "text": completion.text} for letter, completion in zip("AB", completions, strict=False)
         ],
         "earlier": messages[:-UNFOLDED],
         "recent": messages[-UNFOLDED:],

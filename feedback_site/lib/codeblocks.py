@@ -11,10 +11,11 @@ from pygments.lexers import get_lexer_by_name
 LONGEST = 20_000
 ALIASES = {"py": "python", "js": "javascript", "ts": "typescript", "sh": "bash", "shell": "bash", "yml": "yaml"}
 # Lexers are lists of regular expressions; these are the ones we have looked at.
-LANGUAGES = set(
+_NAMES = (
     "python javascript typescript jsx json bash html xml css sql c cpp csharp java go rust ruby php yaml toml diff r "
-    "swift kotlin lua haskell julia latex".split()
+    "swift kotlin lua haskell julia latex"
 )
+LANGUAGES = set(_NAMES.split())
 
 
 def highlight(code: str, language: str) -> str:

@@ -13,10 +13,11 @@ from latex2mathml.converter import convert
 LONGEST = 2_000
 # Text inside a formula comes out of the converter unescaped; cleaning would leave out parts of it.
 MARKUP_IN_TEXT = re.compile(r"\\(?:text|mbox|hbox|mathrm|operatorname)[a-z]*\s*\{[^}]*[<>&]")
-MATH_TAGS = set(
+_TAGS = (
     "math mrow mi mn mo mtext mspace ms mfrac msqrt mroot mstyle mpadded mphantom msub msup msubsup munder mover "
-    "munderover mmultiscripts mprescripts none mtable mtr mtd menclose".split()
+    "munderover mmultiscripts mprescripts none mtable mtr mtd menclose"
 )
+MATH_TAGS = set(_TAGS.split())
 MATH_ATTRIBUTES: dict[str, set[str]] = {
     "math": {"display", "xmlns"},
     "mi": {"mathvariant"},

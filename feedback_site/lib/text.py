@@ -30,11 +30,10 @@ DEEPEST = 24  # quotes in lists in quotes …; the time that unclosed brackets t
 FORMULAS = 500  # in one text; further ones are shown as written
 LINK = re.compile(r"(https?://|mailto:)[^\s]", re.IGNORECASE)
 # “$5 a month, or 60$”: a number and words, and nothing that only mathematics has.
-PRICE = re.compile(r"\d[\d.,]*(?:[kKmMbB]|bn)?(?:[\s/–-][^\\^_={}+*<>]*)?")
+PRICE = re.compile(r"\d[\d.,]*(?:[kKmMbB]|bn)?(?:[\s,;/–-][^\\^_={}+*<>]*)?")
 
-TAGS = MATH_TAGS | set(
-    "p br hr h3 h4 h5 h6 blockquote ul ol li strong em s a span div code pre table thead tbody tr th td".split()
-)
+_TAGS = "p br hr h3 h4 h5 h6 blockquote ul ol li strong em s a span div code pre table thead tbody tr th td"
+TAGS = MATH_TAGS | set(_TAGS.split())
 ATTRIBUTES = {
     "a": {"href", "title", "target"},
     "ol": {"start"},

@@ -3,13 +3,14 @@ export class Form {
   #form;
   #widget;
   #rationale;
-  #details;
+  #why = document.getElementById("why");
+  #whyButton = document.getElementById("why-button");
 
   constructor(form, widget, onChange) {
     this.#form = form;
     this.#widget = widget;
     this.#rationale = form.elements.rationale;
-    this.#details = form.querySelector("details");
+    this.#whyButton.addEventListener("click", () => (this.#why.hidden ? this.openReasons() : this.#showWhy(false)));
     form.addEventListener("input", () => {
       this.#paint();
       onChange();
@@ -53,7 +54,7 @@ export class Form {
       for (const radio of this.#form.querySelectorAll('[name="choice"]')) radio.checked = radio.value === choice;
       for (const box of this.#form.querySelectorAll('[name="reasons"]')) box.checked = verdict.reasons?.includes(box.value) ?? false;
       this.#rationale.value = verdict.rationale ?? "";
-      this.#details.open ||= Boolean(verdict.rationale || verdict.reasons?.length);
+      if (verdict.rationale || verdict.reasons?.length) this.#showWhy(true);
     }
     this.#paint();
   }
@@ -63,8 +64,13 @@ export class Form {
   }
 
   openReasons() {
-    this.#details.open = true;
+    this.#showWhy(true);
     this.#rationale.focus();
+  }
+
+  #showWhy(open) {
+    this.#why.hidden = !open;
+    this.#whyButton.setAttribute("aria-expanded", String(open));
   }
 
   #paint() {
