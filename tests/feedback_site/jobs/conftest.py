@@ -93,7 +93,8 @@ class Site:
         )
 
     def ask(self, request: str, **arguments: Any) -> Any:
-        assert self._nursery.stdin and self._nursery.stdout
+        assert self._nursery.stdin is not None
+        assert self._nursery.stdout is not None
         self._nursery.stdin.write(json.dumps([request, arguments]) + "\n")
         self._nursery.stdin.flush()
         answer = self._nursery.stdout.readline()
@@ -117,7 +118,7 @@ class Site:
         return started
 
     def states(self) -> dict[str, int]:
-        return {state: count for state, count in self.sql("SELECT status, count(*) FROM jobs_job GROUP BY status")}
+        return dict(self.sql("SELECT status, count(*) FROM jobs_job GROUP BY status"))
 
     def running_on(self) -> list[int]:
         """The process ids of the workers that hold a job."""

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,17 @@ def reap(*_: Any) -> None:
 def main() -> None:
     django.setup()
     signal.signal(signal.SIGCHLD, reap)
-    requests = [worker, enqueue, cancel, sweep, sql, broken, publish, lose_messages, forget_queue]
+    requests: list[Callable[..., Any]] = [
+        worker,
+        enqueue,
+        cancel,
+        sweep,
+        sql,
+        broken,
+        publish,
+        lose_messages,
+        forget_queue,
+    ]
     known = {request.__name__: request for request in requests}
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(str(Path(os.environ["PLUMB_DATA"]) / "nursery.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1)

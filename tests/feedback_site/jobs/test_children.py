@@ -4,11 +4,13 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from feedback_site.jobs import guard
 from feedback_site.jobs.children import child, environment, run_child
+from feedback_site.jobs.context import JobContext
 from feedback_site.jobs.errors import JobCancelled
 
 WAIT = "import time; print('ready', flush=True); time.sleep(600)"
@@ -20,7 +22,7 @@ TIDY = (
 )
 
 
-class Context:
+class Context(JobContext):
     """What run_child needs of a job: a check that is asked to cancel after some rounds."""
 
     def __init__(self, rounds: int = 10**6) -> None:
@@ -35,7 +37,7 @@ class Context:
         self.check()
 
 
-def run(script: str, folder: Path, **options):
+def run(script: str, folder: Path, **options: Any):
     options = {"context": Context(), "cwd": folder, "log": folder / "log", "grace": 5} | options
     return run_child(options.pop("context"), [sys.executable, "-c", script], **options)
 
@@ -110,19 +112,11 @@ def test_two_programs_never_work_under_one_lock(tmp_path):
 
 
 def test_secrets_stay_behind(monkeypatch):
-    secrets = [
-        "DATABASE_URL",
-        "SECRET_KEY",
-        "SECRET_KEY_FILE",
-        "BROKER_URL",
-        "HF_TOKEN",
-        "PGPASSWORD",
-        "OPENAI_API_KEY",
-    ]
+    secrets = {"DATABASE_URL", "SECRET_KEY_FILE", "BROKER_URL", "HF_TOKEN", "PGPASSWORD", "OPENAI_API_KEY"}
     for name in secrets:
         monkeypatch.setenv(name, "hidden")
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     env = environment({"RUN": "7"})
-    assert not set(secrets) & set(env)
+    assert not secrets & set(env)
     assert (env["TOKENIZERS_PARALLELISM"], env["OMP_NUM_THREADS"], env["RUN"]) == ("false", "1", "7")

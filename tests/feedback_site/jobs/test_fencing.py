@@ -41,7 +41,7 @@ def test_without_its_guard_the_claim_would_be_given_twice(job, monkeypatch):
     assert both_claim(job) == [True, True]
 
 
-def stale_and_fresh(job: Job) -> tuple[JobContext, JobContext]:
+def stale_and_fresh(job):
     stale = JobContext(claim(job.pk))
     end_lease(job)
     assert sweep() == 1
@@ -62,19 +62,29 @@ def test_a_stale_attempt_can_neither_check_nor_progress_nor_write_nor_finish(job
 
 def test_what_a_stale_attempt_writes_behind_the_fence_is_rolled_back(job):
     context = JobContext(claim(job.pk))
-    with pytest.raises(LeaseLost), context.fenced():
-        JobLog.objects.create(job=job, attempt=1, message="a result")
-        Job.objects.filter(pk=job.pk).update(attempt=2)
-        context.finish({})
+
+    def write_and_lose_the_lease():
+        with context.fenced():
+            JobLog.objects.create(job=job, attempt=1, message="a result")
+            Job.objects.filter(pk=job.pk).update(attempt=2)
+            context.finish({})
+
+    with pytest.raises(LeaseLost):
+        write_and_lose_the_lease()
     assert not JobLog.objects.filter(message="a result").exists()
 
 
 def test_results_and_end_are_one_transaction(job):
     context = JobContext(claim(job.pk))
-    with pytest.raises(ValueError), context.fenced():
-        JobLog.objects.create(job=job, attempt=1, message="a result")
-        context.finish({})
-        raise ValueError
+
+    def finish_and_stumble():
+        with context.fenced():
+            JobLog.objects.create(job=job, attempt=1, message="a result")
+            context.finish({})
+            raise ValueError
+
+    with pytest.raises(ValueError):
+        finish_and_stumble()
     assert not context.is_finished()
     assert not JobLog.objects.filter(message="a result").exists()
 

@@ -18,7 +18,7 @@ def test_jobs_end_exactly_once_though_workers_are_killed_at_random_points(site):
     moments = random.Random(19)
     alive = {site.worker() for _ in range(3)}
     for _ in range(8):
-        victim = moments.choice(site.until(lambda: sorted(alive & set(site.running_on()))))
+        victim = moments.choice(site.until(lambda alive=alive: sorted(alive & set(site.running_on()))))
         time.sleep(moments.uniform(0, 0.15))
         os.kill(victim, signal.SIGKILL)
         alive = alive - {victim} | {site.worker()}
