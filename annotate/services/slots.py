@@ -76,7 +76,9 @@ def lease(*, slot: Slot, annotator: Annotator, guard: Q) -> bool:
     IntegrityError if the annotator has another lease in the project or another slot of the item.
     """
     uids = list(ItemCompletion.objects.filter(item=slot.item_id).values_list("completion__uid", flat=True))
-    with transaction.atomic():
+    # A statement by itself commits by itself, which holds SQLite's only write lock for as short as can be; inside a
+    # transaction it needs a savepoint, so that a constraint that says no does not spoil the whole.
+    with transaction.atomic() if connection.in_atomic_block else nullcontext():
         leased = Slot.objects.filter(guard, pk=slot.pk).update(
             state=Slot.State.LEASED,
             annotator=annotator,
