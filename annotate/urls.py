@@ -1,6 +1,6 @@
 from django.urls import path
 
-from annotate.pages import members, projects_edit
+from annotate.pages import imports, members, projects_edit
 from annotate.pages.home import home
 from annotate.pages.invitations import invitation
 from annotate.pages.judge import judge, judge_next
@@ -16,6 +16,10 @@ urlpatterns = [
     path("projects/<slug:slug>/members/<int:pk>/remove/", members.member_remove, name="member_remove"),
     path("projects/<slug:slug>/invitations/<int:pk>/revoke/", members.invitation_revoke, name="invitation_revoke"),
     path("invitations/<str:secret>/", invitation, name="invitation"),
+    path("projects/<slug:slug>/import/", imports.import_items, name="import"),
+    path("imports/<int:pk>/", imports.item_import, name="item_import"),
+    path("imports/<int:pk>/run/", imports.import_trial, name="import_trial"),
+    path("imports/<int:pk>/problems.csv", imports.import_problems, name="import_problems"),
     path("projects/<slug:slug>/", project, name="project"),
     path("projects/<slug:slug>/judge/", judge, name="judge"),
     path("projects/<slug:slug>/judge/next/", judge_next, name="judge_next"),

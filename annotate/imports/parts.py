@@ -100,7 +100,8 @@ def read_dialogue(value: object, name: str) -> tuple[list[Message], str]:
         if not found:
             raise RowError(
                 name,
-                f"Without “prompt”, “{name}” must be a transcript: a blank line, “Human:”, …, a blank line, “Assistant:”.",
+                f"Without “prompt”, “{name}” must be a transcript:"
+                " a blank line, “Human:”, …, a blank line, “Assistant:”.",
             )
         empty = f"The last reply of “{name}” is empty. Leave the row out, or write the reply."
         reply = read_text(reply.strip(), name, empty)

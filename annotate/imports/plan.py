@@ -115,7 +115,7 @@ def _annotator(draft: Draft, known: Known) -> tuple[str, Problem | None]:
     if draft.said_sha256 in before:
         return "", None
     message = (
-        f"“{draft.annotator}” judged this item differently in an earlier row. Keep one of the two rows, or, if they are two"
-        " people, give them two names."
+        f"“{draft.annotator}” judged this item differently in an earlier row. Keep one of the two rows, or, if"
+        " they are two people, give them two names."
     )
     return "", Problem(draft.index, "annotator", message)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One row that was refused. `index` counts from 0; `field` is the key, the column, or `row` or `file` for the whole."""
+    """One row that was refused. `index` counts from 0; `field` is the key or column, or `row`, or `file`."""
 
     index: int
     field: str

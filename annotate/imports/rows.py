@@ -1,6 +1,7 @@
 """What a row means, told by its keys (design, section 8)."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from annotate.imports.limits import MAX_METADATA
@@ -90,7 +91,7 @@ def read_row(row: object, *, index: int, project: Project) -> Draft:
 
 def _content(given: dict[str, Any]) -> tuple[list[Message], list[Answer], Verdict | None]:
     """The prompt, the answers as the row lists them, and what it says about them, by their numbers in that list."""
-    shapes = [name for name in ("chosen", "completions", "completion") if name in given]
+    shapes: list[str] = [name for name in ("chosen", "completions", "completion") if name in given]
     if "rejected" in given and "chosen" not in given:
         shapes.append("rejected")
     if len(shapes) > 1:
@@ -165,7 +166,7 @@ def _refuse(given: dict[str, Any], shape: str, keys: tuple[str, ...]) -> None:
 def _order(answers: list[Answer], given: dict[str, Any]) -> list[int]:
     """Numbers of the row's answers in the order of their identities."""
     order = sorted(range(len(answers)), key=lambda n: answers[n].identity)
-    for one, other in zip(order, order[1:], strict=False):
+    for one, other in pairwise(order):
         if answers[one].identity == answers[other].identity:
             field = "rejected" if "rejected" in given else f"completions[{max(one, other)}]"
             raise RowError(

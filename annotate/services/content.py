@@ -9,7 +9,7 @@ Message = dict[str, str]
 
 
 def canonical_json(value: Any) -> str:
-    """The one spelling of a JSON value: sorted keys, no spaces, text unescaped. Refuses NaN and infinity (ValueError)."""
+    """The one spelling of a JSON value: sorted keys, no spaces, text unescaped. ValueError for NaN and infinity."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 

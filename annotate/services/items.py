@@ -145,7 +145,7 @@ def _add_items(project: Project, plan: Plan, known: Known) -> dict[str, Item]:
     new = [
         Item(
             project=project,
-            prompt_id=known.prompts[draft.prompt_sha256],
+            prompt_id=known.prompts[draft.prompt_sha256],  # type: ignore[misc]  # written just now, or found
             kind=project.kind,
             key=key,
             overlap=project.overlap,
@@ -169,7 +169,7 @@ def _add_items(project: Project, plan: Plan, known: Known) -> dict[str, Item]:
 
 
 def _add_completions(plan: Plan, known: Known) -> dict[tuple[int, str, str], Completion]:
-    """The completions of the new items by prompt, sha256 and model name. A text that came meanwhile is used as it is."""
+    """The completions of the new items by prompt, sha256 and model name. A text that came meanwhile serves."""
     wanted: dict[tuple[int, str, str], Completion] = {}
     for draft in plan.items.values():
         prompt_id = known.prompts[draft.prompt_sha256]

@@ -70,7 +70,7 @@ def chunks_of(stream: BinaryIO, size: int = CHUNK) -> Iterator[bytes]:
 
 
 def resolve_below(root: Path, name: str) -> Path:
-    """The path of `name` below `root`, with links followed. Raises ValueError if it leads out of `root`, or is `root`."""
+    """The path of `name` below `root`, with links followed. ValueError if it leads out of `root`, or is `root`."""
     base = root.resolve()
     path = (base / name).resolve()
     if path == base or not path.is_relative_to(base):
