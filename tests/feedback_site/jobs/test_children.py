@@ -38,8 +38,9 @@ class Context(JobContext):
 
 
 def run(script: str, folder: Path, **options: Any):
-    options = {"context": Context(), "cwd": folder, "log": folder / "log", "grace": 5} | options
-    return run_child(options.pop("context"), [sys.executable, "-c", script], **options)
+    context = options.pop("context", Context())
+    log = options.pop("log", folder / "log")
+    return run_child(context, [sys.executable, "-c", script], cwd=folder, log=log, **options)
 
 
 def until_ready(log: Path) -> None:
