@@ -1,6 +1,7 @@
 """Reading what a running engine says in `progress.jsonl`."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ class ProgressReader:
         if not self.path.exists():
             return
         with self.path.open("rb") as file:
+            if file.seek(0, os.SEEK_END) < self.offset:
+                self.offset = 0  # the engine resumed and cut the steps off that it does again
             file.seek(self.offset)
             for line in file:
                 if not line.endswith(b"\n"):

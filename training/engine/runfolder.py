@@ -23,6 +23,8 @@ DONE = "DONE.json"
 ERROR = "error.json"
 LOCK = ".lock"
 CHECKPOINT = "checkpoint"
+# What a failure leaves: forgotten when the run is started again.
+TROUBLES = (ERROR, "bad_batch.json", "crash.log")
 
 
 class FolderBusy(EngineError):
@@ -48,7 +50,7 @@ class RunFolder:
         return self.path / "model"
 
     def open(self, spec: Spec) -> RunFolder:
-        """Make the folder, take its lock, keep the spec; an earlier refusal is forgotten.
+        """Make the folder, take its lock, keep the spec; an earlier failure is forgotten.
 
         Raises FolderBusy, or EngineError when the folder belongs to another spec or cannot be written.
         """
@@ -59,7 +61,8 @@ class RunFolder:
             message = f"The run folder {self.path} cannot be written: {error.strerror}. Name another one with --out."
             raise EngineError(message, field="out") from None
         self._keep_spec(spec)
-        (self.path / ERROR).unlink(missing_ok=True)
+        for name in TROUBLES:
+            (self.path / name).unlink(missing_ok=True)
         return self
 
     def close(self) -> None:

@@ -20,7 +20,8 @@ from training.engine.trees import DataReport, PromptTree
 LONG_SHARE = 0.1
 LENGTH_SHARE = 0.65
 KTO_RATIO = (0.5, 2.0)
-LOSS_TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
+# bfloat16 rounds each log-prob by about 0.03, and the two passes pad differently: hundreds of tokens add up.
+LOSS_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.2}
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,10 @@ def test_a_nan_stops_the_run_names_the_rows_and_keeps_the_batch(tmp_path, tiny_p
     assert "Traceback" not in capsys.readouterr().err
     assert not is_done(tmp_path / "out")
 
+    data.write_text(rows.replace("Z?", "country 13?"))
+    assert run(spec, tmp_path / "out") == 0
+    assert not (tmp_path / "out/bad_batch.json").exists()
+
 
 def test_a_full_disk_ends_in_a_sentence(tmp_path, tiny_policy_dir, capsys):
     spec = write_spec(tmp_path / "in", "sft", tiny_policy_dir)
