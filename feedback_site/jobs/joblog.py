@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 
 from feedback_site.jobs.models import Job, JobLog
 
@@ -46,7 +46,7 @@ class JobLogHandler(logging.Handler):
         lines, self._waiting = self._waiting, []
         try:
             JobLog.objects.bulk_create(lines)
-        except DatabaseError:
+        except Error:
             self._waiting = lines
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections, connection, transaction
+from django.db import Error, close_old_connections, connection, transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 from structlog.contextvars import bound_contextvars
@@ -133,7 +133,7 @@ def _sentence(error: BaseException) -> str:
         return "The worker ran out of memory."
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return "The disk is full."
-    if isinstance(error, DatabaseError):
+    if isinstance(error, Error):
         return f"The database refused a step ({type(error).__name__})."
     return f"The work stopped at an error that nobody foresaw ({type(error).__name__})."
 
@@ -157,7 +157,7 @@ def _beat(job_id: int, attempt: int, over: threading.Event) -> None:
         try:
             close_old_connections()
             lease.renew(job_id, attempt)
-        except DatabaseError as error:
+        except Error as error:
             logger.warning("the lease of job %s could not be renewed (%s); trying again", job_id, error)
             connection.close()
     connection.close()

@@ -103,6 +103,30 @@ def test_a_worker_does_several_jobs_at_once_when_asked(site):
     assert site.states() == {"done": 3}
 
 
+def test_a_worker_whose_connections_are_cut_goes_on(site):
+    if not site.environment["DATABASE_URL"].startswith("postgres"):
+        pytest.skip("needs PostgreSQL: set DATABASE_URL to the address of one")
+    site.enqueue("count", steps=100, seconds=0.02)
+    site.worker()
+    site.until(site.running_on)
+    others = "pid <> pg_backend_pid() AND datname = current_database()"
+    site.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
+    site.until_over()
+    assert site.sql("SELECT status, attempt FROM jobs_job") == [["done", 2]]
+    told = [line for (line,) in site.sql("SELECT message FROM jobs_joblog WHERE level = 'warning'")]
+    assert told == ["The database refused a step (OperationalError). Trying again in 5 seconds."]
+    assert site.ask("broken") == []
+
+
+def test_the_commands_do_what_is_due_and_end(site):
+    site.enqueue("count", times=3)
+    once = site.start("manage.py", "runworker", "--once")
+    assert once.wait(60) == 0, site.logs()
+    assert site.states() == {"done": 3}
+    assert site.start("manage.py", "sweep").wait(60) == 0
+    assert "0 jobs were taken back." in site.logs()
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux: the kernel ends the children")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_no_child_outlives_its_worker(site, number):

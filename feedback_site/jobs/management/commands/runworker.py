@@ -8,7 +8,7 @@ from types import FrameType
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import Error, close_old_connections, connection
 
 from feedback_site.jobs import worker
 from feedback_site.jobs.runner import claim, execute
@@ -89,6 +89,6 @@ def _sweep() -> None:
     try:
         close_old_connections()
         sweep()
-    except DatabaseError as error:
+    except Error as error:
         logger.warning("could not sweep (%s); trying again", error)
         connection.close()
