@@ -9,11 +9,15 @@ from exports.models import DatasetVersion
 
 
 class Model(models.Model):
-    """A registered policy or reward model: a folder, and where it came from."""
+    """A registered policy or reward model: a folder, and where it came from.
+
+    An encoder is what a reward model may start from: it neither writes completions nor scores them yet.
+    """
 
     class Kind(models.TextChoices):
         POLICY = "policy", "Policy"
         REWARD = "reward", "Reward model"
+        ENCODER = "encoder", "Encoder"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="models")
     name = models.CharField(max_length=150)

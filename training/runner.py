@@ -2,9 +2,10 @@
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from django.conf import settings
 
@@ -26,7 +27,7 @@ LOG_SHOWN = 2000
 
 
 class EngineDied(Exception):
-    """The child ended without a word: killed, out of memory, or a bug. The job is tried again and resumes."""
+    """The child ended without a refusal: killed, or a bug. The job is tried again and resumes."""
 
 
 def supervise(*, run: Run, context: JobContext) -> dict[str, Any]:
@@ -60,8 +61,29 @@ def supervise(*, run: Run, context: JobContext) -> dict[str, Any]:
         raise JobFailed(_refusal(out))
     if status != DONE:
         context.log(_tail(log), level="debug")
-        raise EngineDied(f"the engine ended with status {status}")
+        _give_up_or_retry(run, context, status)
     return collect_run(run=run, context=context)
+
+
+def _give_up_or_retry(run: Run, context: JobContext, status: int) -> NoReturn:
+    """EngineDied, which is tried again; after the last attempt JobFailed, which says what people can do."""
+    how = f"was killed by {_signal_name(status - 128)}" if status > 128 else f"broke down with status {status}"
+    if run.job is not None and context.attempt < run.job.max_attempts:
+        context.log(f"The engine {how}. It is started again and goes on from its last checkpoint.", level="warning")
+        raise EngineDied(f"the engine {how}")
+    cure = (
+        "The machine may be short of memory: lower token_budget or max_length in a new run, or try this one again."
+        if status - 128 == signal.SIGKILL
+        else "Its last words are in the log of the job; try again, or start a new run with other settings."
+    )
+    raise JobFailed(f"The engine {how}, {context.attempt} times in a row. {cure}")
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _environment() -> dict[str, str]:

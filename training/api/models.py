@@ -12,15 +12,26 @@ from annotate.access import get_project
 from feedback_site.accounts.models import User
 from feedback_site.api import ApiError, CursorPages
 from training.access import get_model, visible_models
-from training.api.serializers import LineageOutput, ModelInput, ModelOutput, PromotionInput, PromotionOutput
+from training.api.serializers import (
+    LineageOutput,
+    ListQuery,
+    ModelInput,
+    ModelOutput,
+    PromotionInput,
+    PromotionOutput,
+    read_query,
+)
 from training.services.models import ModelError, lineage, promote_model, register_model
 
 
 class Models(APIView):
-    @extend_schema(operation_id="models_list", responses=ModelOutput(many=True))
+    @extend_schema(operation_id="models_list", parameters=[ListQuery], responses=ModelOutput(many=True))
     def get(self, request: Request) -> Response:
+        user = cast(User, request.user)
         pages = CursorPages()
-        models = visible_models(cast(User, request.user)).select_related("project").prefetch_related("aliases")
+        models = visible_models(user).select_related("project").prefetch_related("aliases")
+        if slug := read_query(ListQuery, request).get("project"):
+            models = models.filter(project=get_project(user, slug, "review"))
         page = pages.paginate_queryset(models, request, self)
         return pages.get_paginated_response(ModelOutput(page, many=True).data)
 

@@ -2,7 +2,7 @@
 
 from typing import Any, cast
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,17 +16,20 @@ from feedback_site.api import ApiError, CursorPages
 from feedback_site.jobs.api import JobOutput
 from feedback_site.jobs.services import request_cancel
 from training.access import get_model, get_run, get_version_by_id, visible_runs
-from training.api.serializers import MetricsOutput, RunInput, RunOutput
+from training.api.serializers import ListQuery, MetricsOutput, MetricsQuery, RunInput, RunOutput, read_query
 from training.models import Model, Run
 from training.progress import read_metrics
 from training.services.runs import DEFAULT_PROMPTS, RunError, Selection, start_run
 
 
 class Runs(APIView):
-    @extend_schema(operation_id="runs_list", responses=RunOutput(many=True))
+    @extend_schema(operation_id="runs_list", parameters=[ListQuery], responses=RunOutput(many=True))
     def get(self, request: Request) -> Response:
+        user = cast(User, request.user)
         pages = CursorPages()
-        runs = visible_runs(cast(User, request.user)).select_related("project", "job", "output_model")
+        runs = visible_runs(user).select_related("project", "job", "output_model")
+        if slug := read_query(ListQuery, request).get("project"):
+            runs = runs.filter(project=get_project(user, slug, "review"))
         page = pages.paginate_queryset(runs, request, self)
         return pages.get_paginated_response(RunOutput(page, many=True).data)
 
@@ -77,15 +80,11 @@ class OneRun(APIView):
 
 
 class RunMetrics(APIView):
-    @extend_schema(
-        parameters=[OpenApiParameter("after", int, description="Only steps after this one.")], responses=MetricsOutput
-    )
+    @extend_schema(parameters=[MetricsQuery], responses=MetricsOutput)
     def get(self, request: Request, pk: int) -> Response:
         run = get_run(cast(User, request.user), pk)
-        after = request.query_params.get("after", "-1")
-        if not after.lstrip("-").isdigit():
-            raise ApiError("invalid", "after: write a whole number.", fields={"after": "Write a whole number."})
-        return Response({"results": read_metrics(run, after=int(after)), "next": None})
+        after = read_query(MetricsQuery, request)["after"]
+        return Response({"results": read_metrics(run, after=after), "next": None})
 
 
 class CancelRun(APIView):

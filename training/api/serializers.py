@@ -3,8 +3,20 @@
 from typing import Any
 
 from rest_framework import serializers
+from rest_framework.request import Request
 
 from training.models import Model, Run
+
+
+def read_query(kind: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
+    """The checked query of an address. Raises ValidationError, which names the parameter."""
+    query = kind(data=request.query_params)
+    query.is_valid(raise_exception=True)
+    return dict(query.validated_data)
+
+
+class ListQuery(serializers.Serializer[Any]):
+    project = serializers.SlugField(required=False, help_text="Only those of this project.")
 
 
 class RunInput(serializers.Serializer[Any]):
@@ -31,6 +43,10 @@ class RunOutput(serializers.ModelSerializer[Run]):
         ]  # fmt: skip
 
 
+class MetricsQuery(serializers.Serializer[Any]):
+    after = serializers.IntegerField(required=False, default=-1, help_text="Only steps after this one.")
+
+
 class MetricPoint(serializers.Serializer[Any]):
     step = serializers.IntegerField()
     metrics = serializers.DictField(child=serializers.FloatField())
@@ -38,7 +54,7 @@ class MetricPoint(serializers.Serializer[Any]):
 
 class MetricsOutput(serializers.Serializer[Any]):
     results = MetricPoint(many=True)
-    next = serializers.CharField(allow_null=True)
+    next = serializers.CharField(allow_null=True, help_text="Always null: the points come all at once.")
 
 
 class ModelInput(serializers.Serializer[Any]):
@@ -70,5 +86,37 @@ class PromotionOutput(serializers.Serializer[Any]):
     previous = serializers.IntegerField(source="previous_id", allow_null=True)
 
 
+class LineageModel(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    name = serializers.CharField()
+    kind = serializers.ChoiceField(choices=Model.Kind.choices)
+    weights_sha256 = serializers.CharField()
+    folder = serializers.CharField()
+
+
+class LineageRun(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    task = serializers.ChoiceField(choices=Run.Task.choices)
+    method = serializers.CharField()
+    config = serializers.DictField()
+
+
+class LineageVersion(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    dataset = serializers.IntegerField()
+    name = serializers.CharField()
+    version = serializers.IntegerField()
+    sha256 = serializers.CharField()
+    judgements = serializers.IntegerField()
+    annotators = serializers.IntegerField()
+    rows = serializers.CharField(help_text="Where the rows are; each names its judgements.")
+
+
+class LineageStep(serializers.Serializer[Any]):
+    model = LineageModel()
+    run = LineageRun(allow_null=True)
+    dataset_version = LineageVersion(allow_null=True)
+
+
 class LineageOutput(serializers.Serializer[Any]):
-    results = serializers.ListField(child=serializers.DictField())
+    results = LineageStep(many=True, help_text="The model itself first, then its parent, and so on.")

@@ -1,5 +1,6 @@
 """The registry of models: taking one in, promoting it, and where it came from."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,12 @@ from django.db import IntegrityError, transaction
 from annotate.models import Project
 from feedback_site.accounts.models import User
 from training.engine.errors import EngineError
-from training.engine.modelfiles import check_model_folder, weights_sha256
+from training.engine.modelfiles import REWARD_FILE, check_model_folder, weights_sha256
 from training.models import Model, ModelAlias
 from training.paths import HUB_ID, data_dir, models_root
+
+# How the names of architectures end that write text, token by token.
+WRITERS = ("ForCausalLM", "LMHeadModel")
 
 
 class ModelError(ValueError):
@@ -30,7 +34,9 @@ def register_model(
     Weights are safetensors only, and a folder that wants to run code of its own is refused; no loader is started to
     find out. `anywhere` is for the operator's own setting, which may name any folder.
     """
-    location, sums = _checked(folder, anywhere=anywhere)
+    if kind not in Model.Kind.values:
+        raise ModelError("kind", f"Choose one of {', '.join(Model.Kind.values)}.")
+    location, sums = _checked(folder, kind=kind, anywhere=anywhere)
     try:
         with transaction.atomic():
             return Model.objects.create(
@@ -40,8 +46,8 @@ def register_model(
         raise ModelError("name", f"This project has a model “{name}” already; choose another name.") from None
 
 
-def _checked(folder: str, *, anywhere: bool) -> tuple[str, str]:
-    """The location to store and the sha256 of the weights; for a hub id the sum is not known yet."""
+def _checked(folder: str, *, kind: str, anywhere: bool) -> tuple[str, str]:
+    """The location to store and the sha256 of the weights; for a hub id neither sum nor kind can be known yet."""
     root = Path("/") if anywhere else models_root().resolve()
     path = (root / folder).resolve()
     if not path.is_relative_to(root):
@@ -54,9 +60,35 @@ def _checked(folder: str, *, anywhere: bool) -> tuple[str, str]:
         check_model_folder(path)
     except EngineError as error:
         raise ModelError("folder", str(error)) from None
+    _check_kind(path, kind)
     inside = path.is_relative_to(data_dir().resolve())
     location = str(path.relative_to(data_dir().resolve())) if inside else str(path)
     return location, weights_sha256(path)
+
+
+def _check_kind(folder: Path, kind: str) -> None:
+    """A policy writes, a reward model has a head that scores, an encoder has neither."""
+    if (folder / REWARD_FILE).is_file():
+        found = Model.Kind.REWARD
+    else:
+        config = json.loads((folder / "config.json").read_bytes())
+        named = config.get("architectures") if isinstance(config, dict) else None
+        if not isinstance(named, list) or not named:
+            return  # says nothing about itself; the engine finds out when it loads it
+        writes = any(str(name).endswith(WRITERS) for name in named)
+        found = Model.Kind.POLICY if writes else Model.Kind.ENCODER
+    if kind != found:
+        wanted, is_a = Model.Kind(kind).label.lower(), found.label.lower()
+        why = {
+            Model.Kind.REWARD: f"it holds {REWARD_FILE}",
+            Model.Kind.POLICY: "its architecture writes text",
+            Model.Kind.ENCODER: "its architecture reads text but writes none",
+        }[found]
+        raise ModelError("kind", f"This folder is no {wanted}: {why}. Register it as {_article(is_a)}.")
+
+
+def _article(words: str) -> str:
+    return f"an {words}" if words[0] in "aeiou" else f"a {words}"
 
 
 def promote_model(*, model: Model, alias: str, moved_by: User | None) -> ModelAlias:

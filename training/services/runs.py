@@ -123,15 +123,20 @@ def _check_training(project: Project, method: str, model: Model | None, version:
             f"{METHODS[method].title} learns from a {dataset_kind(method)} dataset; “{version.dataset}” is "
             f"{version.dataset.kind}. Build a {dataset_kind(method)} dataset of this project.",
         )
-    if model.kind == Model.Kind.REWARD and METHODS[method].shape != "reward":
-        raise RunError("model", f"“{model}” is a reward model; {METHODS[method].title} needs a policy.")
+    if model.kind != Model.Kind.POLICY and METHODS[method].shape != "reward":
+        raise RunError("model", f"“{model}” is {_a(model)}; {METHODS[method].title} needs a policy.")
+
+
+def _a(model: Model) -> str:
+    """What the model is, in words: “a reward model”, “an encoder”."""
+    return "an encoder" if model.kind == Model.Kind.ENCODER else f"a {model.get_kind_display().lower()}"
 
 
 def _check_sampling(project: Project, model: Model | None, selection: Selection) -> None:
     if model is None or model.project_id != project.pk:
         raise RunError("model", "Choose a policy of this project to sample.")
     if model.kind != Model.Kind.POLICY:
-        raise RunError("model", f"“{model}” is a reward model, which writes nothing; choose a policy.")
+        raise RunError("model", f"“{model}” is {_a(model)}, which writes nothing; choose a policy.")
     if not 1 <= selection.prompts <= MOST_PROMPTS:
         raise RunError("prompts", f"Write a number of prompts from 1 to {MOST_PROMPTS}.")
     if not project.prompts.exists():

@@ -22,7 +22,7 @@ class Command(BaseCommand):
         parser.add_argument("task", choices=Run.Task.values)
         parser.add_argument("--method", default="", choices=sorted(METHODS), help="For train.")
         parser.add_argument("--model", help="Name of the model to start from, or to sample.")
-        parser.add_argument("--dataset", metavar="NAME[:VERSION]", help="For train; the latest ready version by default.")
+        parser.add_argument("--dataset", metavar="NAME[:VERSION]", help="For train; else its latest ready version.")
         parser.add_argument("--config", default="{}", metavar="JSON", help='Settings of the engine: {"beta": 0.2}.')
         parser.add_argument("--prompts", type=int, default=DEFAULT_PROMPTS, help="For sample: how many prompts.")
         parser.add_argument("--no-items", action="store_true", help="For sample: keep the completions, make no items.")
