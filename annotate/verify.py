@@ -1,12 +1,11 @@
 """What must always hold of items, slots and judgements. `manage.py verify` runs it; each check names offending rows."""
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator
 
 from django.db.models import Prefetch
 
 from annotate.models import Completion, ItemCompletion, Judgement, Prompt, Slot
+from annotate.services.content import prompt_sha256, text_sha256
 from annotate.tasktypes import TASK_TYPES, VerdictError
 
 CHUNK = 1000
@@ -15,15 +14,14 @@ CHUNK = 1000
 def check_prompt_sums() -> Iterator[str]:
     """Every prompt has the sha256 of its canonical JSON."""
     for prompt in Prompt.objects.only("pk", "sha256", "messages").iterator(CHUNK):
-        canonical = json.dumps(prompt.messages, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-        if hashlib.sha256(canonical.encode()).hexdigest() != prompt.sha256:
+        if prompt_sha256(prompt.messages) != prompt.sha256:
             yield f"prompt {prompt.pk}: its messages have changed since it was stored."
 
 
 def check_completion_sums() -> Iterator[str]:
     """Every completion has the sha256 of its text."""
     for completion in Completion.objects.only("pk", "sha256", "text").iterator(CHUNK):
-        if hashlib.sha256(completion.text.encode()).hexdigest() != completion.sha256:
+        if text_sha256(completion.text) != completion.sha256:
             yield f"completion {completion.pk}: its text has changed since it was stored."
 
 
@@ -80,11 +78,11 @@ def _counting(sql: str) -> str:
 CHECKS: list[tuple[str, str, str | Callable[[], Iterator[str]]]] = [
     (
         "item_slots",
-        "An item has as many slots as its overlap, void ones not counted.",
+        "An item has as many slots as its overlap, void ones not counted; or only void ones, when it was put away.",
         """
-        SELECT i.id FROM annotate_item i
-        LEFT JOIN annotate_slot s ON s.item_id = i.id AND s.state <> 'void'
-        GROUP BY i.id, i.overlap HAVING COUNT(s.id) <> i.overlap
+        SELECT i.id FROM annotate_item i LEFT JOIN annotate_slot s ON s.item_id = i.id
+        GROUP BY i.id, i.overlap HAVING COUNT(CASE WHEN s.state <> 'void' THEN 1 END) <> i.overlap
+            AND (COUNT(s.id) = 0 OR COUNT(CASE WHEN s.state <> 'void' THEN 1 END) > 0)
         """,
     ),
     (

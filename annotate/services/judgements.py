@@ -12,6 +12,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 
 from annotate.models import Annotator, Completion, Item, ItemCompletion, Judgement, Slot
+from annotate.services.content import text_sha256
 from annotate.services.leases import AlreadyJudged, NotCurrent, SubmissionReused, check_token, display_order
 from annotate.services.slots import lease_instead, lease_of, settle
 from annotate.tasktypes import Verdict, task_type
@@ -220,7 +221,7 @@ def _keep_edit(judgement: Judgement) -> None:
     if edit := judgement.verdict.get("edit"):
         Completion.objects.get_or_create(
             prompt_id=judgement.item.prompt_id,
-            sha256=hashlib.sha256(edit["text"].encode()).hexdigest(),
+            sha256=text_sha256(edit["text"]),
             model_name="",
             defaults={
                 "text": edit["text"],

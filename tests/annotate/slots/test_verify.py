@@ -80,6 +80,14 @@ def test_verify_sees_a_person_with_two_current_judgements_of_an_item(judged):
     assert f"judgement_once: {copy.pk}" in broken()
 
 
+def test_an_item_that_was_put_away_is_in_order_and_one_without_slots_is_not(judged):
+    left = Slot.objects.get(state="open")
+    Slot.objects.filter(pk=left.pk).update(state="void")
+    assert broken() == []
+    left.delete()
+    assert broken() == [f"item_slots: {left.item_id}"]
+
+
 def test_a_completion_of_another_prompt_in_an_item_is_named(judged):
     foreign = make_completion(make_prompt(judged.project), "elsewhere")
     ItemCompletion.objects.filter(item=judged.item_id, index=0).update(completion=foreign)
