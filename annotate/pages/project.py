@@ -30,17 +30,17 @@ def project(request: HttpRequest, slug: str) -> HttpResponse:
         "can_judge": role in ALLOWED["annotate"] and found.archived_at is None,
         "can_manage": role in ALLOWED["manage"],
         "members": found.memberships.count(),
-        "activity": _activity(found, annotator if role not in ALLOWED["review"] else None),
+        "activity": _activity(found, only_of=None if role in ALLOWED["review"] else user),
         "jobs": visible_jobs(user).filter(scope=job_scope(found))[:JOB_ROWS],
     }
     return render(request, "annotate/project.html", context)
 
 
-def _activity(project: Project, only: Annotator | None) -> QuerySet[Any, dict[str, Any]]:
+def _activity(project: Project, *, only_of: User | None) -> QuerySet[Any, dict[str, Any]]:
     """Who judged how many on which day, newest first; annotators see their own days."""
     said = current_judgements(project)
-    if only is not None:
-        said = said.filter(annotator=only)
+    if only_of is not None:
+        said = said.filter(annotator__user=only_of)
     days = (
         said.annotate(day=TruncDate("created_at"))
         .order_by()

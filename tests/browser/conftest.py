@@ -1,4 +1,4 @@
-"""A real Chromium against the live server. Skipped, saying why, where there is none (set PLUMB_CHROMIUM to choose one)."""
+"""A real Chromium against the live server. Skipped, saying why, where there is none; PLUMB_CHROMIUM chooses one."""
 
 import os
 import shutil

@@ -7,7 +7,6 @@ from annotate.models import Judgement, Project, Skip, Slot
 from tests.browser.judging import begin, judge, press, shown_slot, shown_uids, wait_for_next
 from tests.makers import make_item, make_prompt
 
-
 # The very moment the next item can be judged, keys that were meant for the last one arrive.
 PRESS_WHEN_PAINTED = """() => {
   const item = document.getElementById("item");

@@ -13,9 +13,11 @@ PAGES = ["/", "/projects/answers/", "/projects/answers/judge/", "/projects/new/"
 # Own checks in the manner of axe: what has no name, no label, or an id that another element has.
 FAULTS = """() => {
   const faults = [];
-  const name = (e) => (e.getAttribute("aria-label") || e.labels?.[0]?.textContent || e.textContent || e.title || "").trim()
+  const said = (e) => e.getAttribute("aria-label") || e.labels?.[0]?.textContent || e.textContent || e.title || "";
+  const name = (e) => said(e).trim()
     || (e.getAttribute("aria-labelledby") && document.getElementById(e.getAttribute("aria-labelledby"))?.textContent);
-  for (const e of document.querySelectorAll("button, a[href], input:not([type=hidden]), select, textarea, summary, dialog, progress"))
+  const named = "button, a[href], input:not([type=hidden]), select, textarea, summary, dialog, progress";
+  for (const e of document.querySelectorAll(named))
     if (!name(e)) faults.push(`no name: ${e.outerHTML.slice(0, 120)}`);
   const ids = Array.from(document.querySelectorAll("[id]"), (e) => e.id);
   for (const id of ids) if (ids.indexOf(id) !== ids.lastIndexOf(id)) faults.push(`id twice: ${id}`);
@@ -36,7 +38,8 @@ FAULTS = """() => {
 SMALL_TARGETS = """() => Array.from(document.querySelectorAll("button, .button, .step, .pill, .side, summary"))
   .filter((e) => e.checkVisibility() && !e.closest("dialog"))
   .map((e) => [e.textContent.trim().slice(0, 30), e.getBoundingClientRect()])
-  .filter(([, box]) => box.width && (box.width < 36 || box.height < 36)).map(([text, box]) => `${text}: ${box.width}x${box.height}`)"""
+  .filter(([, box]) => box.width && (box.width < 36 || box.height < 36))
+  .map(([text, box]) => `${text}: ${box.width}x${box.height}`)"""
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (360, True)])
