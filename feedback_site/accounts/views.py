@@ -10,13 +10,14 @@ from django.shortcuts import redirect, render
 from django.urls import reverse_lazy
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_http_methods, require_POST
 
 from feedback_site.accounts.forms import SignInForm, TokenForm
 from feedback_site.accounts.models import ApiToken, User
 from feedback_site.accounts.tokens import create_token, revoke_token
 
 
+@method_decorator(require_http_methods(["GET", "HEAD", "POST"]), name="dispatch")
 class SignIn(auth.LoginView):
     """Also cycles the session's id, so that a planted one is worth nothing."""
 
@@ -25,6 +26,7 @@ class SignIn(auth.LoginView):
     redirect_authenticated_user = True
 
 
+@method_decorator(require_http_methods(["GET", "HEAD", "POST"]), name="dispatch")
 class ChangePassword(SuccessMessageMixin, auth.PasswordChangeView):  # type: ignore[type-arg]
     """Ends every other session of the same person."""
 
@@ -39,6 +41,7 @@ class SignOut(auth.LogoutView):
 
 
 @never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
 def tokens(request: HttpRequest) -> HttpResponse:
     """One's own tokens. A new one is in the answer to the form that made it, and never again."""
     user = cast(User, request.user)
