@@ -1,8 +1,9 @@
 """One project: how far it is, and what to do next."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from django.db.models import Count, Max, QuerySet
+from django.db.models import Count, Max
 from django.db.models.functions import TruncDate
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -36,7 +37,7 @@ def project(request: HttpRequest, slug: str) -> HttpResponse:
     return render(request, "annotate/project.html", context)
 
 
-def _activity(project: Project, *, only_of: User | None) -> QuerySet[Any, dict[str, Any]]:
+def _activity(project: Project, *, only_of: User | None) -> Iterable[Mapping[str, Any]]:
     """Who judged how many on which day, newest first; annotators see their own days."""
     said = current_judgements(project)
     if only_of is not None:

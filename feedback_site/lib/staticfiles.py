@@ -2,8 +2,8 @@
 
 from whitenoise.storage import CompressedManifestStaticFilesStorage
 
-# Where our own ES modules lie. Modules of packages keep their imports, which do not always name files that are there.
-OUR_MODULES = ("js/*.js", "annotate/*.js", "tasktypes/*.js")
+# Where our own ES modules lie in their folders. Those of packages keep their imports, which do not always name files.
+OUR_MODULES = ("js/*.js", "annotate/*.js", "widget.js")
 
 
 class ModuleManifestStorage(CompressedManifestStaticFilesStorage):

@@ -92,10 +92,10 @@ def _bracket_math(state: StateInline, silent: bool) -> bool:
     if opening not in (r"\(", r"\["):
         return False
     closing = r"\)" if opening == r"\(" else r"\]"
-    last = (closing, state.src)
-    if last not in state.env:  # looked for once, so that thousands of openings without an end cost nothing
-        state.env[last] = state.src.rfind(closing)
-    if state.pos > state.env[last]:
+    ends = state.env.setdefault("ends", {})
+    if (closing, state.src) not in ends:  # looked for once, so that thousands of openings without an end cost nothing
+        ends[closing, state.src] = state.src.rfind(closing)
+    if state.pos > ends[closing, state.src]:
         return False
     end = state.src.find(closing, state.pos + 2, state.posMax)
     if end < 0 or not state.src[state.pos + 2 : end].strip():
