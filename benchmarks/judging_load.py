@@ -13,6 +13,7 @@ import json
 import os
 import random
 import secrets
+import signal
 import socket
 import statistics
 import subprocess
@@ -184,6 +185,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=8)
     parser.add_argument("--database", default="", help="URL of an empty PostgreSQL database; SQLite otherwise.")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Stopped."))  # so that the server is stopped as well
     folder = Path(tempfile.mkdtemp(prefix="judging-load-"))
     os.environ |= {"PLUMB_DATA": str(folder), "SECRET_KEY": secrets.token_urlsafe(50), "LOG_LEVEL": "WARNING"}
     os.environ |= {"DATABASE_URL": given.database, "DJANGO_SETTINGS_MODULE": "feedback_site.settings"}

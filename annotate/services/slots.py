@@ -12,7 +12,8 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import BooleanField, Exists, OuterRef, Q, QuerySet
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
 from annotate.models import Annotator, ItemCompletion, Judgement, Project, Skip, Slot
@@ -20,6 +21,8 @@ from annotate.services.leases import AlreadyJudged, LeaseLost, check_token, disp
 
 # How many free slots to try in turn where rows cannot be locked: others may be faster at the first ones.
 LOOKAHEAD = 8
+# The condition of the index `slot_claim`, to the letter: SQLite does not use a partial index for a bound parameter.
+WAITING = RawSQL("annotate_slot.state IN ('open', 'leased')", (), output_field=BooleanField())
 OPEN: dict[str, Any] = {
     "state": Slot.State.OPEN,
     "annotator": None,
@@ -52,7 +55,10 @@ def claim_slot(*, project: Project, annotator: Annotator) -> Slot | None:
 
 
 def claimable(*, project: Project, annotator: Annotator) -> QuerySet[Slot]:
-    """Free slots of items that the annotator has not judged, holds nowhere and did not skip; first come the urgent."""
+    """Free slots of items that the annotator has not judged, holds nowhere and did not skip; first come the urgent.
+
+    Read through the index `slot_claim`. Not for use as part of another query.
+    """
     of_item = {"item": OuterRef("item"), "annotator": annotator}
     judged = Judgement.objects.filter(**of_item, action=Judgement.Action.JUDGED, replaced_by=None)
     return Slot.objects.filter(
@@ -60,8 +66,8 @@ def claimable(*, project: Project, annotator: Annotator) -> QuerySet[Slot]:
         ~Exists(Slot.objects.filter(**of_item)),
         ~Exists(judged),
         ~Exists(Skip.objects.filter(**of_item)),
+        WAITING,
         project=project,
-        state__in=[Slot.State.OPEN, Slot.State.LEASED],  # as the index `slot_claim` has it
     ).order_by("-priority", "shuffle_key", "pk")
 
 
@@ -168,8 +174,9 @@ def settle(work: Callable[[], None]) -> None:
 
 
 def _renew_lease(project: Project, annotator: Annotator) -> Slot | None:
-    held = lease_of(project=project, annotator=annotator)
-    if held is None or not _held(held, annotator).update(lease_expires_at=_end(project)):
+    held = Slot.objects.filter(project=project, annotator=annotator, state=Slot.State.LEASED)
+    pk = held.values_list("pk", flat=True).first()
+    if pk is None or not held.filter(pk=pk).update(lease_expires_at=_end(project)):
         return None
     return lease_of(project=project, annotator=annotator)
 

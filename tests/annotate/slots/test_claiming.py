@@ -4,11 +4,12 @@ import uuid
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from annotate.models import Item, Skip, Slot
 from annotate.services.leases import LeaseLost, WrongLease
-from annotate.services.slots import claim_slot, heartbeat_slot, release_slot
+from annotate.services.slots import claim_slot, claimable, heartbeat_slot, release_slot
 from tests.annotate.slots.helpers import broken, claim, expire, fresh, submit
 from tests.makers import make_annotator, make_item, make_judgement, make_project, uids
 
@@ -141,6 +142,17 @@ def test_a_token_that_was_never_given_for_this_slot_opens_nothing(project, ann, 
     with pytest.raises(WrongLease):
         release_slot(slot=other if whose == "another slot's" else slot, annotator=ann, lease_token=tokens[whose])
     assert fresh(slot).state == fresh(other).state == "leased"
+
+
+def test_a_claim_reads_the_waiting_slots_in_the_order_of_their_index(project, ann):
+    """However many slots are done, they are not looked at, and nothing is sorted."""
+    make_item(project)
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off")
+    plan = claimable(project=project, annotator=ann)[:1].explain()
+    assert "slot_claim" in plan
+    assert "TEMP B-TREE" not in plan
 
 
 def test_a_claim_takes_few_queries_however_many_items_there_are(project, ann, django_assert_max_num_queries):

@@ -29,7 +29,7 @@ def test_current_judgements_are_the_ends_of_chains_that_are_not_withdrawn(projec
 
 
 def test_progress_counts_slots_items_and_people(project, ann, ben):
-    make_item(project, overlap=2)
+    make_item(project, overlap=2).slots.update(priority=1)
     make_item(project)
     make_item(project).slots.update(state="void")
     two = claim(project, ann)
