@@ -80,8 +80,12 @@ def _row(batch: "pa.RecordBatch") -> object:
         return RowError(
             "row", "A value of the row cannot be read, such as a date outside the calendar. Write it as text."
         )
-    missing = (name for name, value in row.items() if isinstance(value, float) and math.isnan(value))
-    return {name: _plain(value) for name, value in row.items() if name not in set(missing)}
+    return {name: None if _is_missing(value) else _plain(value) for name, value in row.items()}
+
+
+def _is_missing(value: Any) -> bool:
+    """pandas writes NaN where it has no value."""
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _plain(value: Any) -> Any:
