@@ -1,6 +1,7 @@
 """Every way to configure the site wrongly, named when it starts: `python manage.py check`.
 
-Errors (plumb.E…) stop the start, also that of the web server (see wsgi.py); warnings (plumb.W…) name what will hurt later.
+Errors (plumb.E…) stop the start, also that of the web server (see wsgi.py); warnings (plumb.W…) name
+what will hurt later.
 What cannot even be read, such as a malformed DATABASE_URL, was refused before by env.py.
 """
 
@@ -50,7 +51,7 @@ def check_address(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         found.append(
             Warning(
                 f"SITE_URL is {settings.SITE_URL}: passwords and cookies cross the network in the clear.",
-                hint="Put the site behind HTTPS and write SITE_URL=https://… (and BEHIND_PROXY=1 when a proxy ends TLS).",
+                hint="Put the site behind HTTPS and write SITE_URL=https://… (and BEHIND_PROXY=1 for a proxy).",
                 id="plumb.W001",
             )
         )
@@ -78,9 +79,9 @@ def check_secret(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         return []
     return [
         Error(
-            f"SECRET_KEY is too easy to guess: {len(key)} signs, {len(set(key))} of them different. Sessions could be forged.",
-            hint="Make one with: python -c 'import secrets; print(secrets.token_urlsafe(64))'. Without the variable one is "
-            "made and kept in the data folder.",
+            f"SECRET_KEY can be guessed, and sessions forged: {len(key)} signs, {len(set(key))} different ones.",
+            hint="Make one with: python -c 'import secrets; print(secrets.token_urlsafe(64))'. Without "
+            "the variable one is made and kept in the data folder.",
             id="plumb.E003",
         )
     ]
@@ -92,7 +93,10 @@ def check_data_folder(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if folder.is_dir():
         if os.access(folder, os.W_OK | os.X_OK):
             return []
-        problem, hint = "may not be written to", "Give it to the user that the site runs as, or point PLUMB_DATA elsewhere."
+        problem, hint = (
+            "may not be written to",
+            "Give it to the user that the site runs as, or point PLUMB_DATA elsewhere.",
+        )
     elif folder.exists():
         problem, hint = "is not a folder", "Point PLUMB_DATA to a folder."
     else:
@@ -111,7 +115,7 @@ def check_broker(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             Error(
                 # Not the whole of it: it may hold a password.
                 f"BROKER_URL begins with “{scheme}”, or names no host." if scheme else "BROKER_URL is not a URL.",
-                hint="Write redis://host:6379/0 or amqp://user:password@host:5672/, or leave it out: runworker needs no broker.",
+                hint="Write redis://host:6379/0 or amqp://user:password@host:5672/, or leave it out and use runworker.",
                 id="plumb.E005",
             )
         ]
@@ -134,7 +138,7 @@ def check_engine(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         found.append(
             Error(
                 f"PLUMB_ENGINE_PYTHON is {settings.ENGINE_PYTHON}, which is not a program that can be run here.",
-                hint="Give the path of the interpreter that has torch, such as /opt/engine/bin/python, or leave it out.",
+                hint="Give the path of the interpreter that has torch, such as /opt/engine/bin/python.",
                 id="plumb.E006",
             )
         )
@@ -177,7 +181,7 @@ def check_before_serving() -> None:
 
 
 def _is_folder_name(name: str) -> bool:
-    """`/models/base`, `./base` and `~/base` are folders; `org/name` is looked up on the hub unless it is a folder here."""
+    """`/models/base`, `./base` and `~/base` are folders; `org/name` is looked up on the hub."""
     return name.startswith(("/", ".", "~"))
 
 

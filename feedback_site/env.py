@@ -20,7 +20,9 @@ def text(name: str, default: str = "") -> str:
         try:
             return Path(path).read_text().strip()
         except OSError as error:
-            raise ImproperlyConfigured(f"{name}_FILE points to {path!r}, which cannot be read: {error.strerror}.") from None
+            raise ImproperlyConfigured(
+                f"{name}_FILE points to {path!r}, which cannot be read: {error.strerror}."
+            ) from None
     return os.environ.get(name, default).strip()
 
 

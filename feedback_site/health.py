@@ -37,8 +37,8 @@ def healthz(request: HttpRequest) -> HttpResponse:
 def readyz(request: HttpRequest) -> JsonResponse:
     """Each part with `ok`; 503 unless the database, the data folder and the migrations are.
 
-    Jobs are reported but decide nothing: people can judge while no worker runs, and taking the site away from them would
-    help nobody.
+    Jobs are reported but decide nothing: people can judge while no worker runs, and taking the site away from them
+    would help nobody.
     """
     parts: dict[str, Part] = {
         "database": answer(database),

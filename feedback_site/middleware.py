@@ -1,4 +1,4 @@
-"""What every request goes through: an id that log lines share with the answer, and the sign-in page before all others."""
+"""What every request goes through: an id that log lines share with the answer, and sign-in before all pages."""
 
 import re
 import time
@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 from django.contrib.auth.middleware import LoginRequiredMiddleware
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import resolve_url
 from django.utils.http import urlencode
@@ -54,10 +54,12 @@ def user_id(request: HttpRequest) -> int | None:
 class SignInFirst(LoginRequiredMiddleware):
     """Every page needs a signed-in person unless its view says `@login_not_required`. The API answers for itself."""
 
-    def handle_no_permission(self, request: HttpRequest, view_func: Callable[..., Any]) -> HttpResponseBase:
+    def handle_no_permission(  # type: ignore[override]
+        self, request: HttpRequest, view_func: Callable[..., Any]
+    ) -> HttpResponseRedirect | HttpResponseClientRedirect:
         if getattr(request, "htmx", False):
             # A redirect would put the sign-in form into the middle of the page that asked for a fragment.
             here = request.htmx.current_url_abs_path or "/"  # type: ignore[attr-defined]
-            return HttpResponseClientRedirect(f"{resolve_url(self.get_login_url(view_func))}?{urlencode({'next': here})}")
-        response: HttpResponse = super().handle_no_permission(request, view_func)
-        return response
+            login = resolve_url(self.get_login_url(view_func))
+            return HttpResponseClientRedirect(f"{login}?{urlencode({'next': here})}")
+        return super().handle_no_permission(request, view_func)

@@ -1,4 +1,4 @@
-"""One settings file. Everything that differs between installations comes from the environment (see docs/operations.md)."""
+"""One settings file. What differs between installations comes from the environment (see docs/operations.md)."""
 
 from pathlib import Path
 from typing import Any
@@ -173,7 +173,7 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Plumb",
-    "DESCRIPTION": "Collect human judgements of completions; turn them into datasets, reward models and better policies.",
+    "DESCRIPTION": "Human judgements of completions, turned into datasets, reward models and better policies.",
     "VERSION": "1",
     "SCHEMA_PATH_PREFIX": r"/api/v1",
     "SERVE_INCLUDE_SCHEMA": False,

@@ -11,6 +11,6 @@ try:
 except ImproperlyConfigured as error:
     raise SystemExit(f"The site cannot start. {error}") from None
 
-from feedback_site.checks import check_before_serving  # noqa: E402 - needs the settings
+from feedback_site.checks import check_before_serving  # needs the settings
 
 check_before_serving()

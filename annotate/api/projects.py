@@ -82,7 +82,7 @@ class ProjectDetail(APIView):
 
     @extend_schema(operation_id="projects_update", request=ProjectInput(partial=True), responses=ProjectOutput)
     def patch(self, request: Request, slug: str) -> Response:
-        """Change some fields. The slug stays; the kind stays once there are items. A new overlap holds for all items."""
+        """Change some fields. The slug stays, the kind too once there are items. A new overlap is for all items."""
         project = get_project(cast(User, request.user), slug, "manage")
         changes = read(ProjectInput(project, data=request.data, partial=True))
         try:

@@ -33,7 +33,9 @@ MEANINGS = {
 class InvitationForm(forms.Form):
     role = forms.ChoiceField(label="As")
     email = forms.EmailField(
-        required=False, label="For", help_text="A note for this page, so that you know whose link it is. No mail is sent."
+        required=False,
+        label="For",
+        help_text="A note for this page, so that you know whose link it is. No mail is sent.",
     )
 
     def __init__(self, *args: Any, roles: list[Role], **kwargs: Any) -> None:
@@ -58,7 +60,7 @@ def members(request: HttpRequest, slug: str) -> HttpResponse:
     link = ""
     if request.method == "POST" and form.is_valid():
         # The form's choices hold it to the roles that the user may give.
-        invitation, secret = create_invitation(project=project, created_by=user, **form.cleaned_data)
+        _, secret = create_invitation(project=project, created_by=user, **form.cleaned_data)
         link = request.build_absolute_uri(f"/invitations/{secret}/")
         form = InvitationForm(roles=roles)
     context = {"project": project, "form": form, "link": link, "user_roles": roles}

@@ -46,10 +46,12 @@ class AspectsField(forms.CharField):
         try:
             return {"name": name.strip(), "low": int(low), "high": int(high)}
         except ValueError:
-            raise forms.ValidationError(f"Line {number} is “{line.strip()}”; write it as: helpfulness: 1 to 5") from None
+            raise forms.ValidationError(
+                f"Line {number} is “{line.strip()}”; write it as: helpfulness: 1 to 5"
+            ) from None
 
 
-class ProjectForm(forms.ModelForm):  # type: ignore[type-arg]
+class ProjectForm(forms.ModelForm):
     aspects = AspectsField(
         required=False, help_text="For ratings only. One aspect per line with its scale, such as: helpfulness: 1 to 5"
     )

@@ -23,7 +23,7 @@ class InvitationGone(MemberRefused):
     """The link opens nothing: `reason` is one of unknown, used, revoked, expired."""
 
     SENTENCES = {
-        "unknown": "This link does not belong to any invitation. Perhaps a part of it is missing: copy it again, whole.",
+        "unknown": "This link does not belong to any invitation. Perhaps a part of it is missing: copy all of it.",
         "used": "This invitation has been used already; each opens the door once. Ask for another.",
         "revoked": "This invitation was taken back. Ask whoever sent it for another.",
         "expired": "This invitation has expired. Ask whoever sent it for another.",

@@ -2,7 +2,7 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from django.db import transaction
@@ -23,7 +23,7 @@ class OverlapChange(NamedTuple):
 def change_overlap(*, project: Project, overlap: int) -> OverlapChange:
     """Give every item as many slots as this, and set what new items get.
 
-    Slots that somebody holds or has filled stay, so that an item may keep more than `overlap`. One transaction; it holds
+    Slots that somebody holds or has filled stay, so an item may keep more than `overlap`. One transaction; it holds
     the project's row, so that two changes follow one another. Claims go on meanwhile: voiding is guarded by
     `state = open`, so a claim that is faster keeps its slot, and the next look counts it.
     """
@@ -49,7 +49,9 @@ def _surplus(project: Project, overlap: int) -> QuerySet[Slot]:
     """Open slots with `overlap` others before them: those that are taken, then the open ones with lower numbers."""
     before = (
         Slot.objects.filter(item=OuterRef("item"))
-        .filter(Q(state__in=[Slot.State.LEASED, Slot.State.DONE]) | Q(state=Slot.State.OPEN, number__lt=OuterRef("number")))
+        .filter(
+            Q(state__in=[Slot.State.LEASED, Slot.State.DONE]) | Q(state=Slot.State.OPEN, number__lt=OuterRef("number"))
+        )
         .order_by()
         .values("item")
         .annotate(count=Count("*"))
@@ -66,16 +68,18 @@ def _add_missing(project: Project, overlap: int) -> int:
     return added
 
 
-def _short_items(project: Project, overlap: int) -> Iterator[list[Item]]:
-    """Items with fewer live slots, a chunk at a time, locked. An item without any live slot was put away: it stays so."""
-    short = Item.objects.annotate(live=_live_slots()).filter(project=project, live__gte=1, live__lt=overlap).order_by("pk")
+def _short_items(project: Project, overlap: int) -> Iterator[Sequence[Item]]:
+    """Items with fewer live slots, a chunk at a time, locked. One without any live slot was put away."""
+    short = (
+        Item.objects.annotate(live=_live_slots()).filter(project=project, live__gte=1, live__lt=overlap).order_by("pk")
+    )
     last = 0
     while chunk := list(short.filter(pk__gt=last).select_for_update(of=("self",))[:CHUNK]):
         yield chunk
         last = chunk[-1].pk
 
 
-def _fill(items: list[Item], overlap: int) -> int:
+def _fill(items: Sequence[Item], overlap: int) -> int:
     """Voided slots that nobody ever had are opened again before new ones are made."""
     spare: dict[int, list[int]] = defaultdict(list)
     voided = Slot.objects.filter(OF_NOBODY, item__in=items, state=Slot.State.VOID).order_by("number")

@@ -14,7 +14,7 @@ admin.site.unregister(Group)
 
 
 @admin.register(User)
-class PeopleAdmin(UserAdmin):  # type: ignore[type-arg]
+class PeopleAdmin(UserAdmin):
     """For superusers alone: whoever may edit people could make themselves one."""
 
     list_display = ["username", "email", "is_active", "is_machine", "can_create_projects", "last_login"]

@@ -26,7 +26,8 @@ class SignInForm(AuthenticationForm):
         name = str(self.cleaned_data.get("username") or "").casefold()
         address = client_address(self.request) if self.request else ""
         taken = [(guard.SIGN_IN_AS, (name, address)), (guard.SIGN_IN_FROM, (address,)), (guard.SIGN_IN_NAME, (name,))]
-        if not all([guard.take(limit, *parts) for limit, parts in taken]):
+        allowed = [guard.take(limit, *parts) for limit, parts in taken]
+        if not all(allowed):
             raise ValidationError(self.error_messages["guarded"], code="guarded")
         cleaned: dict[str, Any] = super().clean()
         for limit, parts in taken:
@@ -34,7 +35,7 @@ class SignInForm(AuthenticationForm):
         return cleaned
 
 
-class SignUpForm(BaseUserCreationForm):  # type: ignore[type-arg]
+class SignUpForm(BaseUserCreationForm):
     """An account for somebody who holds an invitation. There is no other way to sign up."""
 
     class Meta:

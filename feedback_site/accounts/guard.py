@@ -36,7 +36,7 @@ WRONG_TOKENS = Limit("wrong tokens from", 30, timedelta(minutes=1))
 
 
 def take(limit: Limit, *parts: str) -> bool:
-    """Count one attempt; False when the window has none left. Each statement commits or joins the caller's transaction."""
+    """Count one attempt; False when the window has none left. Needs no transaction: each statement stands alone."""
     now = timezone.now()
     row = Attempts.objects.filter(key=limit.key(*parts))
     running = row.filter(ends_at__gt=now, count__lt=limit.times)

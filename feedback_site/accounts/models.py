@@ -12,7 +12,7 @@ class User(AbstractUser):
     is_machine = models.BooleanField(default=False)
     can_create_projects = models.BooleanField(
         default=True,
-        help_text="Projects bring files in and start training. Who came by an invitation to judge or to view does without.",
+        help_text="Projects bring files in and start training. Who was invited to judge or to view does without.",
     )
 
 
@@ -53,7 +53,9 @@ class ApiToken(models.Model):
 class Attempts(models.Model):
     """How often something was tried within a window of time, such as signing in from one address (see guard.py)."""
 
-    key = models.CharField(max_length=64, unique=True, help_text="sha256, since people type passwords into name fields.")
+    key = models.CharField(
+        max_length=64, unique=True, help_text="sha256, since people type passwords into name fields."
+    )
     count = models.PositiveIntegerField()
     ends_at = models.DateTimeField(db_index=True)
 

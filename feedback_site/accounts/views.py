@@ -27,7 +27,7 @@ class SignIn(auth.LoginView):
 
 
 @method_decorator(require_http_methods(["GET", "HEAD", "POST"]), name="dispatch")
-class ChangePassword(SuccessMessageMixin, auth.PasswordChangeView):  # type: ignore[type-arg]
+class ChangePassword(SuccessMessageMixin, auth.PasswordChangeView):
     """Ends every other session of the same person."""
 
     template_name = "accounts/password.html"

@@ -35,7 +35,9 @@ def test_nothing_is_said_about_a_sound_configuration():
     assert found() == {}
 
 
-@pytest.mark.parametrize("url", ["plumb.example.org", "ftp://host", "https://", "https://host/path", "http://host:port"])
+@pytest.mark.parametrize(
+    "url", ["plumb.example.org", "ftp://host", "https://", "https://host/path", "http://host:port"]
+)
 def test_an_address_that_is_none(settings, url):
     settings.SITE_URL = url
     assert url in found()["plumb.E001"]

@@ -25,7 +25,9 @@ def test_a_mounted_secret_that_is_missing_names_variable_and_path(monkeypatch, t
         env.text("NAME")
 
 
-@pytest.mark.parametrize(("value", "meaning"), [("1", True), ("Yes", True), ("on", True), ("0", False), ("FALSE", False)])
+@pytest.mark.parametrize(
+    ("value", "meaning"), [("1", True), ("Yes", True), ("on", True), ("0", False), ("FALSE", False)]
+)
 def test_flags_are_read_in_the_usual_spellings(monkeypatch, value, meaning):
     monkeypatch.setenv("NAME", value)
     assert env.flag("NAME", not meaning) is meaning

@@ -54,7 +54,9 @@ def test_a_missing_migration_is_named(db, monkeypatch):
     assert answer.json()["parts"]["migrations"]["missing"] == ["accounts.0009_something"]
 
 
-@pytest.mark.parametrize(("heartbeat", "ok"), [(None, False), (timedelta(hours=1), False), (timedelta(seconds=5), True)])
+@pytest.mark.parametrize(
+    ("heartbeat", "ok"), [(None, False), (timedelta(hours=1), False), (timedelta(seconds=5), True)]
+)
 def test_jobs_that_nobody_takes_are_reported_but_do_not_close_the_site(db, heartbeat, ok):
     now = timezone.now()
     waiting = Job.objects.create(kind="import_items")

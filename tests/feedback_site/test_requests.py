@@ -40,7 +40,9 @@ def policy(answer) -> set[str]:
     return {part.strip() for part in answer.headers["Content-Security-Policy"].split(";")}
 
 
-@pytest.mark.parametrize("address", ["/accounts/login/", "/healthz", "/nowhere/", "/api/v1/projects/", "/", "/admin/login/"])
+@pytest.mark.parametrize(
+    "address", ["/accounts/login/", "/healthz", "/nowhere/", "/api/v1/projects/", "/", "/admin/login/"]
+)
 def test_every_answer_carries_the_strict_policy(db, address):
     answer = Client().get(address)
     assert policy(answer) == POLICY
@@ -49,7 +51,9 @@ def test_every_answer_carries_the_strict_policy(db, address):
     assert answer.headers["X-Frame-Options"] == "DENY"
 
 
-@pytest.mark.parametrize("address", ["/", "/projects/answers/", "/tokens/", "/projects/answers/members/", "/api/v1/docs/"])
+@pytest.mark.parametrize(
+    "address", ["/", "/projects/answers/", "/tokens/", "/projects/answers/members/", "/api/v1/docs/"]
+)
 def test_pages_behind_the_sign_in_carry_it_too(client_for, alice, project, address):
     answer = client_for(alice).get(address)
     assert answer.status_code == 200

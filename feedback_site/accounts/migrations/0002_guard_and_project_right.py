@@ -25,6 +25,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='user',
             name='can_create_projects',
-            field=models.BooleanField(default=True, help_text='Projects bring files in and start training. Who came by an invitation to judge or to view does without.'),
+            field=models.BooleanField(default=True, help_text="Projects bring files in and start training. Who was invited to judge or to view does without."),
         ),
     ]

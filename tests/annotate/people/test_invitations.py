@@ -70,7 +70,7 @@ def test_a_newcomer_gets_nothing_that_the_link_does_not_give(alice, project, ext
     _, link = invite(project, alice)
     Client().post(link, PERSON | extra)
     newcomer = User.objects.get(username="newcomer")
-    assert not (newcomer.is_superuser or newcomer.is_staff or newcomer.is_machine)
+    assert (newcomer.is_superuser, newcomer.is_staff, newcomer.is_machine) == (False, False, False)
     assert project.memberships.get(user=newcomer).role == "annotator"
 
 

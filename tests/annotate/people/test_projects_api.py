@@ -30,7 +30,9 @@ def test_a_project_is_made_with_its_maker_as_owner(api_for, alice):
 
 
 def test_what_is_missing_gets_its_default_and_the_slug_comes_from_the_name(api_for, alice):
-    made = [api_for(alice).post(PROJECTS, {"name": "Größe & Maß_1", "kind": "pairwise"}, format="json") for _ in range(3)]
+    made = [
+        api_for(alice).post(PROJECTS, {"name": "Größe & Maß_1", "kind": "pairwise"}, format="json") for _ in range(3)
+    ]
     assert [answer.json()["slug"] for answer in made] == ["groe-ma-1", "groe-ma-1-2", "groe-ma-1-3"]
     assert set(made[0].json()) == FIELDS
     assert made[0].json()["overlap"] == 1
@@ -112,7 +114,9 @@ def test_a_body_that_is_no_object_is_refused(api_for, alice, project, body):
 def test_what_is_not_offered_cannot_be_set(api_for, alice, charlie, project, extra):
     before = Project.objects.values().get()
     assert api_for(alice).patch(ANSWERS, {"name": "Mine", **extra}, format="json").status_code == 400
-    assert api_for(alice).post(PROJECTS, {"name": "Mine", "kind": "pairwise", **extra}, format="json").status_code == 400
+    assert (
+        api_for(alice).post(PROJECTS, {"name": "Mine", "kind": "pairwise", **extra}, format="json").status_code == 400
+    )
     assert Project.objects.values().get() == before
 
 
@@ -159,7 +163,9 @@ def test_owners_and_managers_change_a_project(api_for, request, project, person,
 
 def test_people_see_the_projects_they_belong_to(api_for, alice, bob, charlie, project):
     make_project("other", owner=charlie)
-    listed = {user: [row["slug"] for row in api_for(user).get(PROJECTS).json()["results"]] for user in (alice, bob, charlie)}
+    listed = {
+        user: [row["slug"] for row in api_for(user).get(PROJECTS).json()["results"]] for user in (alice, bob, charlie)
+    }
     assert listed == {alice: ["answers"], bob: ["answers"], charlie: ["other"]}
 
 
@@ -186,7 +192,6 @@ def test_a_superuser_is_everywhere(api_for, project):
     root = make_user("root", is_superuser=True, can_create_projects=False)
     assert api_for(root).get(ANSWERS).status_code == 200
     assert api_for(root).post(PROJECTS, {"name": "New", "kind": "pairwise"}, format="json").status_code == 201
-
 
 
 def test_an_integrity_error_that_is_not_about_the_slug_is_not_swallowed(alice, monkeypatch):

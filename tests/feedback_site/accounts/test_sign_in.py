@@ -77,9 +77,7 @@ def test_changing_the_password_ends_the_other_sessions_only(alice):
     sign_in(here)
     sign_in(elsewhere)
     new = "another long password"
-    answer = here.post(
-        "/accounts/password/", {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
-    )
+    answer = here.post("/accounts/password/", {"old_password": PASSWORD, "new_password1": new, "new_password2": new})
     assert answer.status_code == 302
     assert is_in(here)
     assert not is_in(elsewhere)
@@ -152,7 +150,8 @@ def test_with_https_cookies_never_cross_the_network_in_the_clear(tmp_path):
 
     show = (
         "from feedback_site import settings as s;"
-        "print(s.SESSION_COOKIE_SECURE, s.CSRF_COOKIE_SECURE, s.SESSION_COOKIE_NAME, s.CSRF_COOKIE_NAME, s.SECURE_HSTS_SECONDS)"
+        "print(s.SESSION_COOKIE_SECURE, s.CSRF_COOKIE_SECURE, s.SESSION_COOKIE_NAME, s.CSRF_COOKIE_NAME);"
+        "print(s.SECURE_HSTS_SECONDS)"
     )
     answer = python("-c", show, data=tmp_path, SITE_URL="https://plumb.example.org")
     assert answer.stdout.split() == ["True", "True", "__Host-session", "__Host-csrf", "31536000"]

@@ -1,7 +1,7 @@
 """Who may do what, address by address. A route that is not here fails the tests: add a line when you add a route.
 
-A line is the method, the route's name and a rule, which says who comes through. Arguments of the address are filled in by
-world.py. What comes through may still be a refusal of content (400, 409, 422), since the requests are empty.
+A line is the method, the route's name and a rule, which says who comes through. Arguments of the address are filled
+in by world.py. What comes through may still be a refusal of content (400, 409, 422), since the requests are empty.
 """
 
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ SIGN_IN = "is sent to sign in"
 
 @dataclass(frozen=True)
 class Rule:
-    """Members among `roles` come through, other members get 403; outsiders 404 unless `everybody` who is signed in may."""
+    """Members among `roles` come through, other members get 403; outsiders 404, unless `everybody` signed in may."""
 
     roles: tuple[str, ...] = MEMBERS
     everybody: bool = False
@@ -120,12 +120,17 @@ LINES = [
     page("POST", "judge_next", ANNOTATE),
     page("GET", "import", MANAGE),
     page("POST", "import", MANAGE),
+    page("GET", "item_import", MANAGE),
+    page("POST", "import_trial", MANAGE),
+    page("GET", "import_problems", MANAGE),
     api("GET", "api_projects", SIGNED_IN),
     api("POST", "api_projects", SIGNED_IN),
     api("GET", "api_project", VIEW),
     api("PATCH", "api_project", MANAGE),
     api("POST", "api_items", MANAGE),
+    api("GET", "api_imports", MANAGE),
     api("POST", "api_imports", MANAGE),
+    api("GET", "api_import", MANAGE),
     api("POST", "api_claim", ANNOTATE, "annotate"),
     api("GET", "api_judgements", VIEW),
     api("POST", "api_submit", ANNOTATE, "annotate"),

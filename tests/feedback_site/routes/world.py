@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from rest_framework.test import APIClient
 
-from annotate.models import Project, Skip
+from annotate.models import ItemImport, Project, Skip
 from annotate.services.members import create_invitation
 from annotate.services.slots import claim_slot
 from exports.models import Dataset, DatasetVersion
@@ -21,6 +21,9 @@ from tests.makers import make_annotator, make_item, make_judgement, make_project
 from training.models import Model, Run
 
 ROLES = {"owner": "alice", "manager": "mary", "annotator": "bob", "viewer": "victor"}
+
+
+COUNTS = {"rows": {"train": 0, "validation": 0, "test": 0}}
 
 
 class World:
@@ -75,7 +78,7 @@ def things(project: Project, owner: User, annotator_user: User) -> dict[str, Any
     slot = claim_slot(project=project, annotator=annotator)
     dataset = Dataset.objects.create(project=project, name="data", kind="pairwise")
     DatasetVersion.objects.create(
-        dataset=dataset, number=1, recipe={}, status="ready", sha256=digest("v1"), folder="v1"
+        dataset=dataset, number=1, recipe={}, counts=COUNTS, status="ready", sha256=digest("v1"), folder="v1"
     )
     job = Job.objects.create(kind="x", scope=f"project:{project.pk}")
     invitation, _ = create_invitation(project=project, role="viewer", created_by=owner)
@@ -85,6 +88,7 @@ def things(project: Project, owner: User, annotator_user: User) -> dict[str, Any
         "jobs": job,
         "members": project.memberships.get(user=annotator_user),
         "invitations": invitation,
+        "imports": ItemImport.objects.create(project=project, file_name="rows.jsonl", path="rows", sha256="", bytes=0),
         "slots": slot,
         "judgements": judgement,
         "skips": Skip.objects.create(item=skipped, annotator=annotator),

@@ -26,7 +26,9 @@ class Command(BaseCommand):
             raise CommandError(f"There is no active user “{options['user']}”. Make one: manage.py createsuperuser")
         scopes = [scope.strip() for scope in options["scopes"].split(",") if scope.strip()]
         if not scopes:
-            raise CommandError(f"A token without a scope opens nothing. Choose from: {', '.join(ApiToken.Scope.values)}.")
+            raise CommandError(
+                f"A token without a scope opens nothing. Choose from: {', '.join(ApiToken.Scope.values)}."
+            )
         try:
             _, secret = create_token(
                 user=user, name=options["name"], scopes=scopes, expires_at=read_expiry(options["expires"])
@@ -44,7 +46,9 @@ def read_expiry(text: str) -> datetime | None:
     try:
         moment = now + timedelta(days=int(text)) if text.isdigit() else datetime.fromisoformat(f"{text}T23:59:59+00:00")
     except (ValueError, OverflowError):
-        raise ValueError(f"--expires is “{text}”; write a number of days, a date such as 2030-01-31, or never.") from None
+        raise ValueError(
+            f"--expires is “{text}”; write a number of days, a date such as 2030-01-31, or never."
+        ) from None
     if moment <= now:
         raise ValueError(f"--expires is “{text}”, which is past already.")
     return moment
