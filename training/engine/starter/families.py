@@ -5,25 +5,16 @@ from collections.abc import Callable
 
 from training.engine.starter.procedures import PROCEDURES
 from training.engine.starter.slots import (
-    DAYS,
     DESTINATIONS,
     DISHES,
-    EVENTS,
     EXTRAS,
     GIFTS,
-    HEROES,
     LISTS,
-    NAMES,
     PACKING,
-    REASONS,
     REFUSALS,
     RELATIVES,
-    SCENES,
     SPICES,
     TRANSPORT,
-    TREASURES,
-    VENUES,
-    WEATHER,
 )
 from training.engine.starter.styles import Content, upper_first
 from training.engine.starter.worlds import EXPLANATIONS, WORDS, WORRIES
@@ -198,70 +189,6 @@ def listing(rng: random.Random) -> Drawn:
     return question, Content(lead, body, upper_first(f"{_join(things[:3])}."), upper_first(f"{things[0]}."))
 
 
-def note(rng: random.Random) -> Drawn:
-    """Write a note to …! Name, message and day stand in the prompt."""
-    name, sender = rng.sample(NAMES, 2)
-    act = rng.choice(tuple(REASONS))
-    day = rng.choice(DAYS)
-    question = rng.choice(
-        (
-            f"Write a note to {name}. I will {act} on {day}. My name is {sender}.",
-            f"Please tell {name} in a short letter that I will {act} on {day}. Sign it with {sender}.",
-        )
-    )
-    lead = f"Dear {name},\n\nI will {act} on {day}, because {REASONS[act]}."
-    body = (f"\n\nBest wishes,\n{sender}",)
-    brief = f"{name}, I will {act} on {day}. {sender}"
-    half = f"Dear {name},\n\nI will {act}."
-    opener, closer = "Here is a note that you can send.\n\n", f"\n\nI hope that {name} will understand."
-    return question, Content(lead, body, brief, half, opener=opener, closer=closer, whole=True)
-
-
-def story(rng: random.Random) -> Drawn:
-    """Tell a story about …! Hero, treasure and scene stand in the prompt."""
-    hero, treasure, scene = rng.choice(HEROES), rng.choice(TREASURES), rng.choice(SCENES)
-    friend = rng.choice([animal for animal in HEROES if animal != hero])
-    hero_a, treasure_a = (f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}" for noun in (hero, treasure))
-    question = rng.choice(
-        (
-            f"Tell me a story about {hero_a} and {treasure_a} in the {scene}.",
-            f"Please write a short story. It should have {hero_a}, {treasure_a} and the {scene}.",
-        )
-    )
-    lead = f"Once {hero_a} found {treasure_a} in the {scene}."
-    middle = rng.choice(
-        (
-            f"It belonged to the {friend}, who had looked for it all day.",
-            f"The {friend} wanted to have it, and they began to quarrel.",
-            f"Nobody knew what it was for, not even the wise old {friend}.",
-        )
-    )
-    end = rng.choice(
-        (
-            f"So the {hero} gave the {treasure} to the {friend}, and they became friends.",
-            f"In the end they shared the {treasure} and laughed about it.",
-            f"So the {hero} and the {friend} hid the {treasure} together for another day.",
-        )
-    )
-    body = (f"{middle} {end}", f"Since then they often meet in the {scene}.")
-    brief = f"The {hero} found the {treasure} and was happy."
-    return question, Content(
-        lead, body, brief, f"{lead} {middle}", opener="Here is a story for you.", closer="The end.", whole=True
-    )
-
-
-def summary(rng: random.Random) -> Drawn:
-    """Sum this up! The text stands in the prompt."""
-    event, venue, day = rng.choice(tuple(EVENTS)), rng.choice(VENUES), rng.choice(DAYS)
-    weather, name = rng.choice(WEATHER), rng.choice(NAMES)
-    first, second = EVENTS[event]
-    text = f"On {day} there was a {event} {venue}. {weather}. {first}, and {second}. {name} had planned it all."
-    question = rng.choice((f"Sum this up: {text}", f"What is this text about? {text}", f"{text} Please sum it up."))
-    lead = f"It is about a {event} {venue} on {day}."
-    body = (f"{name} had planned it, and {second}.", f"{weather}.")
-    return question, Content(lead, body, f"A {event} on {day}.", "It is about an event.")
-
-
 def refusal(rng: random.Random) -> Drawn:
     """A request that deserves a friendly no and something better."""
     wish = rng.choice(tuple(REFUSALS))
@@ -274,17 +201,14 @@ def refusal(rng: random.Random) -> Drawn:
 
 
 FAMILIES: dict[str, tuple[Callable[[random.Random], Drawn], int]] = {
-    "procedure": (procedure, 14),
-    "explanation": (explanation, 12),
-    "word": (word, 9),
-    "worry": (worry, 12),
-    "pantry": (pantry, 9),
-    "choice": (choice, 7),
-    "gift": (gift, 7),
-    "packing": (packing, 6),
-    "listing": (listing, 5),
-    "note": (note, 7),
-    "story": (story, 9),
-    "summary": (summary, 6),
-    "refusal": (refusal, 6),
+    "procedure": (procedure, 18),
+    "explanation": (explanation, 16),
+    "word": (word, 13),
+    "worry": (worry, 15),
+    "pantry": (pantry, 6),
+    "choice": (choice, 6),
+    "gift": (gift, 6),
+    "packing": (packing, 5),
+    "listing": (listing, 7),
+    "refusal": (refusal, 8),
 }

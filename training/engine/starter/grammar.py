@@ -21,7 +21,7 @@ SMALL_TALK = (
     ("Good morning!", "Good morning! What can I do for you?", "Good morning."),
     ("How are you?", "I am well, thank you. How are you?", "Fine."),
     ("Who are you?", "I am a small language model, and I answer simple questions.", "A language model."),
-    ("What can you do?", "I can explain things, give advice, write notes and tell short stories.", "A few things."),
+    ("What can you do?", "I can explain things, give advice and find ideas.", "A few things."),
     ("Are you a human?", "No, I am a computer program that writes text.", "No."),
     ("Good night!", "Good night! Sleep well.", "Good night."),
     ("I am bored.", "How about a walk, a book or a call to a friend?", "Read a book."),

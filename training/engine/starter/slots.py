@@ -1,7 +1,5 @@
-"""What fills the open slots of the starter grammar: names, things, places, and small tables that link them."""
+"""What fills the open slots of the starter grammar: things, places, and small tables that link them."""
 
-NAMES = ("Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Hugo", "Ida", "Jonas")
-DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 RELATIVES = ("mother", "father", "sister", "brother", "aunt", "uncle")
 
 # The first ingredient decides the dish.
@@ -52,29 +50,6 @@ LISTS = {
     "flowers": ("roses", "tulips", "daisies", "poppies", "lilies", "violets", "asters"),
     "instruments": ("violins", "flutes", "drums", "guitars", "trumpets", "harps", "pianos"),
     "sports": ("running", "swimming", "tennis", "rowing", "football", "skiing", "judo"),
-}
-HEROES = ("fox", "mouse", "bear", "hare", "crow", "cat", "goat", "owl")
-TREASURES = ("lantern", "key", "bell", "map", "coin", "mirror", "whistle", "button")
-SCENES = ("forest", "village", "garden", "valley", "harbour", "barn")
-EVENTS = {
-    "concert": ("The band played for two hours", "many people danced"),
-    "market": ("There were cheese, bread and flowers", "a baker gave out free cake"),
-    "race": ("Forty people ran around the lake", "the youngest was nine years old"),
-    "play": ("The children had made the costumes", "everybody laughed at the talking tree"),
-    "picnic": ("Every guest brought a dish", "the cake was gone first"),
-    "fair": ("There was a big wheel and a small train", "the music went on until late"),
-}
-VENUES = ("in the park", "at the school", "by the river", "in the old hall")
-WEATHER = ("It was sunny", "It rained a little", "It was windy", "It was a cold day", "It was very warm")
-REASONS = {
-    "be late": "my train is delayed",
-    "stay at home": "I have a cold",
-    "leave early": "I must see the dentist",
-    "miss the meeting": "I am on a trip",
-    "bring a cake": "it is my birthday",
-    "need help with the boxes": "I am moving house",
-    "make some noise": "we have a small party",
-    "return the ladder": "I am done with the roof",
 }
 # What nobody should get help with, and what to offer instead.
 REFUSALS = {

@@ -42,7 +42,7 @@ class Content:
     `lead` answers the question in one sentence and `body` adds sentences to it; `brief` is the shortest answer that is
     still right, `half` one that leaves the main thing out. `opener` and `closer` frame the warm answer where they fit
     better than the general ones. `heading` stands above a list, and without one the content is never a list. `ordered`
-    marks steps: the body alone is the answer. `whole` marks a text that is unfinished without its first body sentence.
+    marks steps: the body alone is the answer.
     """
 
     lead: str
@@ -53,7 +53,6 @@ class Content:
     closer: str = ""
     heading: str = ""
     ordered: bool = False
-    whole: bool = False
 
 
 def lower_first(sentence: str) -> str:
@@ -92,7 +91,7 @@ def say(content: Content, style: str, rng: random.Random) -> str:
         return content.brief
     if style == "partial":
         return content.half if rng.random() < 0.6 else rng.choice(EVASIONS)
-    return _sentences(content, style, rng).replace(" \n", "\n").replace("\n ", "\n")
+    return _sentences(content, style, rng)
 
 
 def _sentences(content: Content, style: str, rng: random.Random) -> str:
@@ -100,8 +99,7 @@ def _sentences(content: Content, style: str, rng: random.Random) -> str:
     if content.ordered:
         text = in_order(content.body) if style != "plain" else " ".join(content.body)
     else:
-        least = 0 if style == "plain" and not content.whole else 1
-        kept = {"plain": max(least, rng.randint(0, 1)), "warm": rng.randint(1, len(content.body))}
+        kept = {"plain": rng.randint(0, 1), "warm": rng.randint(1, len(content.body))}
         text = " ".join((content.lead, *content.body[: kept.get(style, len(content.body))]))
     if style != "warm":
         return text

@@ -27,7 +27,7 @@ def test_every_answer_is_a_text_that_ends() -> None:
     for conversation in MANY:
         for answer in conversation.answers:
             last_line = answer.splitlines()[-1]
-            assert last_line[-1] in ".!?" or conversation.family == "note", answer
+            assert last_line[-1] in ".!?", answer
             assert answer[0].isupper(), answer
             assert answer == answer.strip(), answer
             assert not re.search(r"  |\{|\}|None|\.\.| [.,!?]|\n |\n{3}", answer), answer
@@ -51,9 +51,9 @@ def test_every_family_and_every_style_comes_up() -> None:
     assert {style for conversation in MANY for style in conversation.styles} == set(STYLES)
 
 
-def test_most_prompts_are_new() -> None:
+def test_prompts_are_varied() -> None:
     prompts = {tuple(turn["content"] for turn in conversation.prompt) for conversation in MANY}
-    assert len(prompts) > 0.6 * len(MANY)
+    assert len(prompts) > 0.4 * len(MANY)
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
