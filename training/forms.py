@@ -11,14 +11,27 @@ from training.engine.spec import SAMPLE_CONFIG, parameters
 from training.models import Model
 from training.services.runs import DEFAULT_PROMPTS, MOST_PROMPTS
 
-# Settings that most people never touch; the page folds them away.
-COMMON = {"learning_rate", "epochs", "batch_size", "beta", "n", "temperature", "max_tokens"}
+# In this order at the top of the form; what most people never touch is folded away.
+COMMON = ("learning_rate", "epochs", "batch_size", "beta", "n", "temperature", "max_tokens")
+# Where the name of a knob alone would not be understood; any other is its name in words.
+LABELS = {
+    "n": "Completions per prompt",
+    "max_tokens": "Longest completion in tokens",
+    "max_length": "Longest row in tokens",
+    "token_budget": "Tokens in one pass",
+    "max_grad_norm": "Largest gradient norm",
+    "warmup": "Warm-up",
+    "top_p": "Top-p",
+    "dtype": "Arithmetic",
+    "checkpoint_seconds": "Seconds between checkpoints",
+}
 
 
 def field_for(parameter: Parameter) -> forms.Field:
     """The form field of one knob."""
-    label = parameter.name.replace("_", " ").capitalize()
-    shared: dict[str, Any] = {"label": label, "help_text": parameter.help, "initial": parameter.default}
+    label = LABELS.get(parameter.name, parameter.name.replace("_", " ").capitalize())
+    help_text = "" if parameter.help == f"{label}." else parameter.help
+    shared: dict[str, Any] = {"label": label, "help_text": help_text, "initial": parameter.default}
     if parameter.choices:
         return forms.ChoiceField(choices=[(choice, choice) for choice in parameter.choices], **shared)
     if isinstance(parameter.default, bool):
@@ -43,19 +56,32 @@ class ConfigForm(forms.Form):
 
     def add_knobs(self, knobs: tuple[Parameter, ...]) -> None:
         self.knobs = knobs
-        for knob in sorted(knobs, key=lambda knob: knob.name not in COMMON):
+        for knob in knobs:
             self.fields[knob.name] = field_for(knob)
 
-    def main_fields(self) -> list[forms.BoundField]:
+    def own_fields(self) -> list[forms.BoundField]:
+        """What the run works on: everything that is no knob of the engine."""
         names = {knob.name for knob in self.knobs}
-        return [self[name] for name in self.fields if name not in names or name in COMMON]
+        return [self[name] for name in self.fields if name not in names]
+
+    def common_fields(self) -> list[forms.BoundField]:
+        return [self[name] for name in COMMON if name in self.fields]
 
     def advanced_fields(self) -> list[forms.BoundField]:
         return [self[knob.name] for knob in self.knobs if knob.name not in COMMON]
 
+    def advanced_errors(self) -> bool:
+        """Whether something is wrong among the folded settings, so that they must be shown."""
+        return any(field.errors for field in self.advanced_fields())
+
     def config(self) -> dict[str, Any]:
         """The knobs of the checked form, as the engine's `config`."""
         return {knob.name: self.cleaned_data[knob.name] for knob in self.knobs}
+
+
+class VersionField(forms.ModelChoiceField):
+    def label_from_instance(self, version: DatasetVersion) -> str:
+        return f"{version} ({version.counts['rows']['train']:,} rows to train on)"
 
 
 class TrainForm(ConfigForm):
@@ -70,19 +96,30 @@ class TrainForm(ConfigForm):
             models if reward else models.filter(kind=Model.Kind.POLICY),
             label="Model to start from",
             empty_label=None,
+            help_text="A policy, an encoder, or an earlier reward model." if reward else "It stays as it is.",
         )
-        self.fields["dataset_version"] = forms.ModelChoiceField(
-            versions.order_by("-id"), label="Dataset version", empty_label=None
+        self.fields["dataset_version"] = VersionField(
+            versions.order_by("-id"),
+            label="Dataset version",
+            empty_label=None,
+            help_text="The rows to learn from; the held-out ones measure what came of it.",
         )
         self.add_knobs(parameters("train", METHODS[method]))
 
 
 class SampleForm(ConfigForm):
     prompts = forms.IntegerField(
-        label="Prompts", min_value=1, max_value=MOST_PROMPTS, initial=DEFAULT_PROMPTS, help_text="Drawn at random."
+        label="Prompts",
+        min_value=1,
+        max_value=MOST_PROMPTS,
+        initial=DEFAULT_PROMPTS,
+        help_text="How many of the project’s prompts; the seed decides which.",
     )
     items = forms.BooleanField(
-        label="Make items to judge", required=False, initial=True, help_text="Else the completions are only kept."
+        label="Make items to judge",
+        required=False,
+        initial=True,
+        help_text="Without this the completions are kept and nobody is asked about them.",
     )
 
     def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
@@ -94,8 +131,12 @@ class SampleForm(ConfigForm):
 
 
 class ModelForm(forms.Form):
-    name = forms.CharField(max_length=150)
-    kind = forms.ChoiceField(choices=Model.Kind.choices)
+    name = forms.CharField(max_length=150, help_text="Annotators never see it.")
+    kind = forms.ChoiceField(
+        choices=Model.Kind.choices,
+        help_text="A policy writes completions. A reward model scores them. "
+        "An encoder does neither; a reward model can start from it.",
+    )
     folder = forms.CharField(
         label="Folder or hub id",
         max_length=500,

@@ -5,6 +5,7 @@ from typing import cast
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -15,11 +16,12 @@ from training.access import get_model, get_run
 from training.engine.methods import METHODS, dataset_kind
 from training.forms import ModelForm, SampleForm, TrainForm
 from training.models import Run
+from training.paths import data_dir, run_inputs
 from training.progress import draw_curves
 from training.services.models import ModelError, lineage, promote_model, register_model
 from training.services.runs import RunError, Selection, start_run
 
-RUNS_SHOWN = 100
+PER_PAGE = 50
 
 
 @login_required
@@ -30,7 +32,7 @@ def runs(request: HttpRequest, slug: str) -> HttpResponse:
     found = project.runs.select_related("job", "model", "dataset_version__dataset", "output_model")
     context = {
         "project": project,
-        "runs": found[:RUNS_SHOWN],
+        "page": Paginator(found, PER_PAGE).get_page(request.GET.get("page")),
         "methods": [(method, dataset_kind(method.name)) for method in METHODS.values()],
         "may_manage": role_in(user, project) in ALLOWED["manage"],
     }
@@ -46,7 +48,8 @@ def train(request: HttpRequest, slug: str, method: str) -> HttpResponse:
     if method not in METHODS:
         messages.error(request, f"There is no method “{method}”. Choose one of these.")
         return redirect("runs", slug=slug)
-    form = TrainForm(request.POST or None, project=project, method=method)
+    chosen = {name: request.GET.get(name) for name in ("model", "dataset_version")}
+    form = TrainForm(request.POST or None, project=project, method=method, initial=chosen)
     if request.method == "POST" and form.is_valid():
         try:
             run = start_run(
@@ -94,18 +97,31 @@ def sample(request: HttpRequest, slug: str) -> HttpResponse:
 @login_required
 @require_GET
 def run(request: HttpRequest, pk: int) -> HttpResponse:
-    found = get_run(cast(User, request.user), pk)
+    user = cast(User, request.user)
+    found = get_run(user, pk)
     context = {
         "project": found.project,
         "run": found,
-        "spec": json.dumps(found.config, indent=2),
-        "evaluations": _evaluations(found),
+        "settings": [(name.replace("_", " "), value) for name, value in found.config.items()],
+        "spec": _spec(found),
+        "method": METHODS.get(found.method),
         "result": found.result or {},
+        "evaluations": list((found.result or {}).get("eval", {}).items()),
         "output": getattr(found, "output_model", None),
         "curves": draw_curves(found),
         "live": found.job is not None and not found.job.is_over,
+        "may_manage": role_in(user, found.project) in ALLOWED["manage"],
     }
     return render(request, "training/run.html", context)
+
+
+def _spec(run: Run) -> str:
+    """The spec as the engine was given it, paths as they lie below the data folder; before the start, its settings."""
+    try:
+        text = (run_inputs(run) / "spec.json").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return json.dumps({"task": run.task, "config": run.config}, indent=1)
+    return text.replace(f"{data_dir()}/", "")
 
 
 @login_required
@@ -116,11 +132,6 @@ def run_curves(request: HttpRequest, pk: int) -> HttpResponse:
     live = found.job is not None and not found.job.is_over
     context = {"run": found, "curves": draw_curves(found), "live": live}
     return render(request, "training/_curves.html", context, status=200 if live else 286)
-
-
-def _evaluations(run: Run) -> list[tuple[str, dict[str, float]]]:
-    """Name and figures of each held-out split, as the engine measured them."""
-    return list((run.result or {}).get("eval", {}).items())
 
 
 @login_required
@@ -139,7 +150,7 @@ def models(request: HttpRequest, slug: str) -> HttpResponse:
             return redirect("model", pk=model.pk)
     context = {
         "project": project,
-        "models": project.models.select_related("parent", "run").prefetch_related("aliases"),
+        "models": project.models.select_related("parent").prefetch_related("aliases"),
         "form": form,
         "may_manage": role_in(user, project) in ALLOWED["manage"],
     }
@@ -165,6 +176,7 @@ def model(request: HttpRequest, pk: int) -> HttpResponse:
         "model": found,
         "lineage": lineage(found),
         "children": found.children.all(),
+        "methods": [method for method in METHODS.values() if found.kind == "policy" or method.shape == "reward"],
         "may_manage": role_in(user, found.project) in ALLOWED["manage"],
     }
     return render(request, "training/model.html", context)
