@@ -18,6 +18,7 @@ from django.db.models.functions import Now
 
 from annotate.models import Annotator, ItemCompletion, Judgement, Project, Skip, Slot
 from annotate.services.leases import AlreadyJudged, LeaseLost, check_token, display_order, new_token
+from annotate.tasktypes import TASK_TYPES
 
 # How many free slots to try in turn where rows cannot be locked: others may be faster at the first ones.
 LOOKAHEAD = 8
@@ -39,7 +40,7 @@ def claim_slot(*, project: Project, annotator: Annotator) -> Slot | None:
     Commits by itself; safe to repeat: a reload or a second tab gets the same slot and token again. The first look takes
     what nobody holds; None is only said after a second look that waits for the others.
     """
-    if project.archived_at is not None:
+    if project.archived_at is not None or project.kind not in TASK_TYPES:
         return None
     for wait, last in ((False, False), (True, False), (True, True)):
         try:

@@ -99,6 +99,12 @@ def test_slots_of_other_projects_void_slots_and_archived_projects_are_never_give
     assert claim_slot(project=other, annotator=make_annotator(other, "ann")) is None
 
 
+def test_an_item_whose_kind_nobody_can_judge_is_not_leased(project, ann):
+    make_item(project)
+    project.kind = "essay"
+    assert claim_slot(project=project, annotator=ann) is None
+
+
 def test_everybody_gets_a_slot_until_the_overlap_is_reached(project):
     make_item(project, overlap=3)
     people = [make_annotator(project, f"person {n}") for n in range(4)]
