@@ -54,8 +54,8 @@ def _check_footer(metadata: "pq.FileMetaData") -> None:
     for n in range(metadata.num_row_groups):
         if (size := metadata.row_group(n).total_byte_size) > MAX_ROW_GROUP:
             raise Unreadable(
-                f"Row group {n} of the table unpacks to {size // MIB:,} MiB; at most {MAX_ROW_GROUP // MIB:,} MiB are read"
-                " at once. Write the file with smaller row groups."
+                f"Row group {n} of the table unpacks to {size // MIB:,} MiB; {MAX_ROW_GROUP // MIB:,} MiB are the most"
+                " that is read at once. Write the file with smaller row groups."
             )
 
 

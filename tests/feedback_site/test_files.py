@@ -18,7 +18,8 @@ def test_a_stream_is_written_with_its_size_and_sum(tmp_path):
 
 
 def test_a_writing_that_fails_leaves_the_old_content_and_nothing_else(tmp_path):
-    path = tmp_path / "file"
+    path = tmp_path / "folder" / "file"
+    path.parent.mkdir()
     path.write_bytes(b"old")
 
     def breaks():
@@ -28,7 +29,7 @@ def test_a_writing_that_fails_leaves_the_old_content_and_nothing_else(tmp_path):
     with pytest.raises(OSError, match="No space"):
         write_chunks(path, breaks())
     assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_nobody_sees_a_file_before_it_is_whole(tmp_path):

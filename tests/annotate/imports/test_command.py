@@ -58,5 +58,5 @@ def test_what_cannot_be_done_is_said_in_a_sentence(project, arguments, says):
 
 def test_a_file_that_breaks_off_fails(project, rows):
     with pytest.raises(CommandError, match="not closed"):
-        call_command("import_items", "answers", rows(b"[" + lines(pairs(1))))
+        call_command("import_items", "answers", rows(b"[" + lines(pairs(1)) + b","))
     assert Item.objects.count() == 1

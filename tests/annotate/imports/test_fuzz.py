@@ -105,7 +105,7 @@ def test_any_bytes(tmp_path, start, content):
 @FEW
 @given(st.data(), st.sampled_from(sorted(FILES)))
 def test_good_files_with_some_bytes_changed_or_cut_off(tmp_path, data, kind):
-    content = bytearray(GOOD_FILES(kind))
+    content = bytearray(good_file(kind))
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(1, len(content)))
@@ -113,7 +113,7 @@ def test_good_files_with_some_bytes_changed_or_cut_off(tmp_path, data, kind):
     outcomes(bytes(content[:cut]), tmp_path / "cut")
 
 
-def GOOD_FILES(kind, made={}):  # noqa: B006, N802 - made once for all examples
+def good_file(kind, made={}):  # noqa: B006 - made once for all examples
     return made.setdefault(kind, FILES[kind]())
 
 
