@@ -10,7 +10,7 @@ from training.engine.starter.grammar import conversations
 from training.engine.starter.handwritten import PAIRS
 
 SEED = 20_26
-MOST_OF_A_FAMILY = 8
+MOST_OF_A_FAMILY = 12
 
 
 def demo_prompts(count: int = 80) -> list[dict[str, Any]]:
