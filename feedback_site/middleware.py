@@ -54,7 +54,7 @@ def user_id(request: HttpRequest) -> int | None:
 class SignInFirst(LoginRequiredMiddleware):
     """Every page needs a signed-in person unless its view says `@login_not_required`. The API answers for itself."""
 
-    def handle_no_permission(  # type: ignore[override]
+    def handle_no_permission(
         self, request: HttpRequest, view_func: Callable[..., Any]
     ) -> HttpResponseRedirect | HttpResponseClientRedirect:
         if getattr(request, "htmx", False):

@@ -60,7 +60,9 @@ def test_pages_behind_the_sign_in_carry_it_too(client_for, alice, project, addre
     assert policy(answer) == POLICY
 
 
-@pytest.mark.parametrize("address", ["/accounts/login/", "/tokens/", "/projects/answers/members/", "/projects/new/"])
+@pytest.mark.parametrize(
+    "address", ["/accounts/login/", "/tokens/", "/projects/answers/members/", "/projects/new/", "/api/v1/docs/"]
+)
 def test_no_page_holds_an_inline_script_or_style(client_for, alice, project, address):
     page = client_for(alice).get(address) if address != "/accounts/login/" else Client().get(address)
     html = page.content.decode()

@@ -23,7 +23,7 @@ from training.models import Model, Run
 ROLES = {"owner": "alice", "manager": "mary", "annotator": "bob", "viewer": "victor"}
 
 
-COUNTS = {"rows": {"train": 0, "validation": 0, "test": 0}}
+COUNTS = {name: dict.fromkeys(("train", "validation", "test"), 0) for name in ("rows", "prompts")}
 
 
 class World:
