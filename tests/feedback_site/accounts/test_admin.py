@@ -37,3 +37,10 @@ def test_tokens_can_be_looked_at_but_show_no_digest(client_for, root, alice):
 
 def test_the_administration_is_closed_to_people(client_for, alice):
     assert client_for(alice).get("/admin/").status_code == 302
+
+
+@pytest.mark.parametrize("model", ["project", "membership", "invitation", "annotator", "item", "judgement"])
+def test_what_people_said_can_be_looked_at_and_not_changed(client_for, root, project, model):
+    client = client_for(root)
+    assert client.get(f"/admin/annotate/{model}/").status_code == 200
+    assert client.get(f"/admin/annotate/{model}/add/").status_code == 403
