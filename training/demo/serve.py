@@ -103,6 +103,11 @@ def wait_until_up(port: int, children: list[Child]) -> None:
 def keep_alive(children: list[Child]) -> None:
     """Until Ctrl-C or SIGTERM. Raises ServeError when a child cannot be kept up."""
     while True:
-        for child in children:
-            child.revive()
+        revive_all(children)
         time.sleep(1)
+
+
+def revive_all(children: list[Child]) -> None:
+    """Start again what died. Raises ServeError when that does not help."""
+    for child in children:
+        child.revive()

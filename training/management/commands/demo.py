@@ -2,6 +2,7 @@
 
 import socket
 from argparse import ArgumentParser
+from functools import partial
 from typing import Any
 
 from django.core.management import call_command
@@ -9,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from annotate.models import Project
 from training.demo.seed import Login, seed_demo
-from training.demo.serve import ServeError, keep_alive, serving
+from training.demo.serve import ServeError, keep_alive, revive_all, serving
 from training.demo.simulate import SimulationError, simulate_turn
 from training.services.models import ModelError
 
@@ -42,7 +43,7 @@ class Command(BaseCommand):
                         project=project,
                         judgements=options["judgements"],
                         say=self.stdout.write,
-                        revive=lambda: [child.revive() for child in children],
+                        revive=partial(revive_all, children),
                     )
                     if options["exit"]:
                         return
