@@ -18,9 +18,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-WORDS = ["water", "bottle", "school", "people", "because", "argue", "should", "never", "paper", "plastic", "ban", "money"]
-    "water bottle school people because economy argue should never paper plastic ban think money health good".split()
-)
+WORDS = ["water", "bottle", "school", "people", "because", "argue", "should", "never", "paper", "plastic", "ban"]
 
 
 def write_rows(path: Path, rows: int, items: int, annotators: int) -> None:

@@ -49,7 +49,7 @@ likely = st.fixed_dictionaries(
     },
 )
 rows = likely | values | st.dictionaries(st.sampled_from(sorted(KNOWN_KEYS)), values, max_size=5)
-FEW = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def check_problem(field, message):

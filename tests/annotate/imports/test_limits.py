@@ -11,6 +11,7 @@ import pytest
 
 from annotate.imports import limits
 from annotate.imports.run import import_file
+from annotate.services.content import text_sha256
 from annotate.services.imports import ImportRefused, keep_file
 from feedback_site.jobs.context import JobFailed
 
@@ -78,7 +79,11 @@ def test_gzip_in_gzip_is_refused(project):
 
 def test_what_comes_before_a_break_in_a_gzip_file_lands(project):
     squeeze = zlib.compressobj(wbits=31)
-    content = squeeze.compress(lines(pairs(500))) + squeeze.flush(zlib.Z_FULL_FLUSH) + b"\xff" * 100
+    content = (
+        squeeze.compress(lines({"prompt": text_sha256(str(n))} for n in range(1000)))
+        + squeeze.flush(zlib.Z_FULL_FLUSH)
+        + b"\xff" * 100
+    )
     with pytest.raises(JobFailed, match=r"damaged from here on.* rows before it were read"):
         import_bytes(project, content)
     found = project.imports.get()
@@ -87,7 +92,7 @@ def test_what_comes_before_a_break_in_a_gzip_file_lands(project):
 
 
 def test_an_open_quotation_mark_cannot_eat_the_file(project):
-    content = b'prompt,chosen,rejected\nQ,A,B\n"' + b"x,y\n" * (3 * MIB)
+    content = b'prompt,chosen,rejected\nQ,A,B\n"' + (b"x,y" * 1000 + b"\n") * 4000
     with at_most(48), pytest.raises(JobFailed, match="quotation mark is opened and not closed"):
         import_bytes(project, content)
     assert project.imports.get().created_items == 1
