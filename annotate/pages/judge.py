@@ -64,7 +64,12 @@ def judge_next(request: HttpRequest, slug: str) -> HttpResponse:
     annotator = annotator_for(user, project)
     slot = claim_slot(project=project, annotator=annotator) if project.kind in TASK_TYPES else None
     if slot is None:
-        context = {"project": project, "progress": progress(project), "own": own_progress(project, annotator)}
+        context = {
+            "project": project,
+            "progress": progress(project),
+            "own": own_progress(project, annotator),
+            "last": _undoable(annotator) if project.archived_at is None else None,
+        }
         return render(request, "annotate/_judge_done.html", context)
     return render(request, "annotate/_judge_item.html", _shown(slot, project, annotator))
 

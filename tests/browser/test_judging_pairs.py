@@ -67,6 +67,18 @@ def test_undo_brings_the_item_back_as_it_was_judged(visit, bob, items):
     assert Judgement.objects.count() == 3  # judged, withdrawn, judged again
 
 
+def test_the_very_last_judgement_can_be_undone(visit, bob, project):
+    make_item(project)
+    page = begin(visit, bob).page
+    slot = shown_slot(page)
+    judge(page, "7", "Enter")
+    expect(page.get_by_role("heading", name="Nothing left for you")).to_be_visible()
+    press(page, "u")
+    page.wait_for_selector(f'#item:not([aria-busy]) [data-slot="{slot}"]')
+    expect(page.locator('input[value="b3"]')).to_be_checked()
+    assert not current().exists()
+
+
 def test_skip_asks_for_a_reason_and_can_be_undone(visit, bob, items):
     page = begin(visit, bob).page
     slot = shown_slot(page)

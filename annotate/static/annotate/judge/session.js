@@ -17,7 +17,9 @@ class Session {
   constructor(page, widget) {
     this.page = page.dataset;
     this.place = document.getElementById("item");
-    this.item = null; // what is shown: {slot, token, id, uids, last}
+    this.item = null; // what is shown: {slot, token, id, uids}
+    this.last = null; // what undo would take back: {what, id, item, verdict}
+    this.retry = 0;
     this.busy = true;
     this.status = new Status();
     this.drafts = new Drafts(this.page.user);
@@ -35,22 +37,25 @@ class Session {
       Enter: () => this.submit(),
       Backspace: () => this.undo(),
       u: () => this.undo(),
-      k: () => !this.busy && this.panels.skip(),
+      k: () => !this.busy && this.item && this.panels.skip(),
       g: () => this.panels.guidelines(),
       h: () => this.panels.guidelines(),
       m: () => this.panels.raw(),
       c: () => this.panels.earlier(),
-      e: () => !this.busy && this.form.openReasons(),
+      e: () => !this.busy && this.item && this.form.openReasons(),
       "?": () => this.panels.help(),
     };
-    for (const [key, value] of Object.entries(choices)) table[key] = () => !this.busy && this.form.choose(value);
+    for (const [key, value] of Object.entries(choices)) table[key] = () => !this.busy && this.item && this.form.choose(value);
     return table;
   }
 
   #listen() {
     this.form.onSubmit(() => this.submit());
     document.getElementById("undo").addEventListener("click", () => this.undo());
-    this.place.addEventListener("click", (event) => event.target.closest("[data-again]") && this.next());
+    this.place.addEventListener("click", (event) => {
+      if (event.target.closest("[data-again]")) this.next();
+      if (event.target.closest("[data-undo]")) this.undo();
+    });
     this.others.addEventListener("message", ({ data }) => this.#doneElsewhere(data.item));
     this.outbox.addEventListener("sent", ({ detail }) => this.#sent(detail));
     this.outbox.addEventListener("refused", ({ detail }) => this.#refused(detail));
@@ -67,14 +72,15 @@ class Session {
   }
 
   async next() {
+    clearTimeout(this.retry);
     this.#lock();
     try {
       const html = await post(this.page.next);
-      this.item = await showItem(this.place, html);
+      ({ item: this.item, last: this.last } = await showItem(this.place, html));
       this.#unlock();
     } catch (trouble) {
       this.#explain(trouble);
-      if (trouble.kind !== "refused") setTimeout(() => this.next(), RETRY);
+      if (trouble.kind !== "refused") this.retry = setTimeout(() => this.next(), RETRY);
     }
   }
 
@@ -88,14 +94,14 @@ class Session {
     this.place.removeAttribute("aria-busy");
     document.getElementById("dock").hidden = !this.item;
     this.status.settle();
+    this.busy = false;
     if (!this.item) return;
     this.form.fill(this.drafts.load(this.item.id), this.item.uids);
     this.form.disable(false);
-    document.getElementById("undo").disabled = !this.item.last;
+    document.getElementById("undo").disabled = !this.last;
     this.panels.newItem();
     this.keys.hush();
     this.clock.restart();
-    this.busy = false;
   }
 
   keepDraft() {
@@ -166,7 +172,8 @@ class Session {
       const link = { href: this.page.login, text: "Sign in in a new tab" };
       this.status.banner("warn", `You are signed out. ${more || "Sign in and come back; this page goes on by itself."}`, { link });
     } else {
-      this.status.banner(trouble.kind === "refused" ? "bad" : "warn", `${trouble.message} ${more}`);
+      const refused = trouble.kind === "refused"; // to be read: the next item must not sweep it away
+      this.status.banner(refused ? "bad" : "warn", `${trouble.message} ${more}`, { dismiss: refused });
     }
   }
 
@@ -177,7 +184,7 @@ class Session {
   }
 
   async undo() {
-    const last = this.item?.last;
+    const { last } = this;
     if (this.busy || !last) return;
     this.#lock();
     try {

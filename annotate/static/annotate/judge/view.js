@@ -8,11 +8,10 @@ function read(article) {
     token: data.token,
     id: data.item,
     uids: JSON.parse(data.uids),
-    last: JSON.parse(article.querySelector("#last").textContent),
   };
 }
 
-// What is now to be judged, or null when nothing is left.
+// What is now to be judged (null when nothing is left), and what undo would take back.
 export async function showItem(place, html) {
   const template = document.createElement("template");
   template.innerHTML = html; // made by our own templates; strangers' text in it has passed lib/text.py
@@ -21,5 +20,6 @@ export async function showItem(place, html) {
   place.focus({ preventScroll: true });
   if (!document.hidden) await painted(); // a hidden tab paints nothing and must not wait for it
   const article = place.querySelector("[data-slot]");
-  return article ? read(article) : null;
+  const last = place.querySelector("#last");
+  return { item: article && read(article), last: last && JSON.parse(last.textContent) };
 }
