@@ -11,6 +11,7 @@ from django.conf import settings
 
 from feedback_site.jobs.children import run_child
 from feedback_site.jobs.context import JobContext, JobFailed
+from feedback_site.jobs.guard import CANNOT_START
 from training.models import Run
 from training.paths import run_inputs, run_output
 from training.progress import ProgressReader
@@ -49,7 +50,7 @@ def supervise(*, run: Run, context: JobContext) -> dict[str, Any]:
 
     status = run_child(
         context,
-        [settings.ENGINE_PYTHON or sys.executable, "-m", "training.engine", "run", str(spec), "--out", str(out)],
+        [_python(), "-m", "training.engine", "run", str(spec), "--out", str(out)],
         cwd=settings.BASE_DIR,
         log=log,
         env=_environment(),
@@ -67,6 +68,11 @@ def supervise(*, run: Run, context: JobContext) -> dict[str, Any]:
 
 def _give_up_or_retry(run: Run, context: JobContext, status: int) -> NoReturn:
     """EngineDied, which is tried again; after the last attempt JobFailed, which says what people can do."""
+    if status == CANNOT_START:
+        raise JobFailed(
+            f"The engine cannot be started with {_python()}. Set PLUMB_ENGINE_PYTHON to a Python that has torch, "
+            "restart the worker, and try again."
+        )
     how = f"was killed by {_signal_name(status - 128)}" if status > 128 else f"broke down with status {status}"
     if run.job is not None and context.attempt < run.job.max_attempts:
         context.log(f"The engine {how}. It is started again and goes on from its last checkpoint.", level="warning")
@@ -74,9 +80,13 @@ def _give_up_or_retry(run: Run, context: JobContext, status: int) -> NoReturn:
     cure = (
         "The machine may be short of memory: lower token_budget or max_length in a new run, or try this one again."
         if status - 128 == signal.SIGKILL
-        else "Its last words are in the log of the job; try again, or start a new run with other settings."
+        else "The log of the job tells staff more. Try again, or start a new run with other settings."
     )
-    raise JobFailed(f"The engine {how}, {context.attempt} times in a row. {cure}")
+    raise JobFailed(f"The engine {how}, and this was the last attempt. {cure}")
+
+
+def _python() -> str:
+    return settings.ENGINE_PYTHON or sys.executable
 
 
 def _signal_name(number: int) -> str:

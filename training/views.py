@@ -99,6 +99,7 @@ def sample(request: HttpRequest, slug: str) -> HttpResponse:
 def run(request: HttpRequest, pk: int) -> HttpResponse:
     user = cast(User, request.user)
     found = get_run(user, pk)
+    checks = (found.result or {}).get("checks", [])
     context = {
         "project": found.project,
         "run": found,
@@ -106,6 +107,8 @@ def run(request: HttpRequest, pk: int) -> HttpResponse:
         "spec": _spec(found),
         "method": METHODS.get(found.method),
         "result": found.result or {},
+        "warnings": [check for check in checks if check["level"] != "ok"],
+        "passed": [check for check in checks if check["level"] == "ok"],
         "evaluations": list((found.result or {}).get("eval", {}).items()),
         "output": getattr(found, "output_model", None),
         "curves": draw_curves(found),

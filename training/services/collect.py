@@ -31,7 +31,8 @@ def collect_run(*, run: Run, context: JobContext) -> dict[str, Any]:
     """
     out = run_output(run)
     if found := problems(out):
-        raise JobFailed("The run's folder is not what the engine wrote: " + " ".join(found))
+        said = " ".join(found).replace(f"{data_dir()}/", "")
+        raise JobFailed(f"The run's folder is not what the engine wrote: {said}")
     result = json.loads((out / "result.json").read_text(encoding="utf-8"))
     summary: dict[str, Any] = {"run": run.pk}
     sums = ""

@@ -82,3 +82,37 @@ def test_the_api_promotes_for_managers_only(project, alice, bob, charlie, api_fo
         "model": model.pk,
         "previous": None,
     }
+
+
+@pytest.mark.parametrize(
+    ("files", "is_a"),
+    [
+        ({"config.json": '{"architectures": ["BertModel"]}'}, "encoder"),
+        ({"config.json": '{"architectures": ["LlamaForCausalLM"]}'}, "policy"),
+        ({"config.json": '{"architectures": ["LlamaModel"]}', "reward.json": "{}"}, "reward"),
+    ],
+)
+def test_a_model_is_registered_as_what_it_is(project, data_dir, files, is_a):
+    write_folder(data_dir / "models/m", **files)
+    for kind in {"policy", "reward", "encoder"} - {is_a}:
+        with pytest.raises(ModelError) as error:
+            register_model(project=project, name="m", kind=kind, folder="m", created_by=None)
+        assert error.value.field == "kind"
+    assert register_model(project=project, name="m", kind=is_a, folder="m", created_by=None).kind == is_a
+
+
+def test_the_api_lists_models_and_runs_of_one_project(project, alice, charlie, api_for):
+    Model.objects.create(project=project, name="base", kind="policy", folder="models/base")
+    api = api_for(alice)
+    assert [model["name"] for model in api.get("/api/v1/models/?project=answers").json()["results"]] == ["base"]
+    assert api.get("/api/v1/runs/?project=answers").json() == {"results": [], "next": None}
+    assert api.get("/api/v1/models/?project=elsewhere").status_code == 404
+    assert api_for(charlie).get("/api/v1/models/?project=answers").status_code == 404
+
+
+def test_the_api_names_the_field_that_is_wrong(project, alice, api_for):
+    body = {"project": "answers", "name": "m", "kind": "oracle", "folder": "../../etc"}
+    api = api_for(alice)
+    assert set(api.post("/api/v1/models/", body, format="json").json()["error"]["fields"]) == {"kind"}
+    answer = api.post("/api/v1/models/", body | {"kind": "policy"}, format="json")
+    assert "outside the models folder" in answer.json()["error"]["fields"]["folder"]

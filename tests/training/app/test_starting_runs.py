@@ -109,3 +109,15 @@ def test_annotators_and_outsiders_neither_see_nor_start_runs(project, policy, ve
         assert api.post("/api/v1/runs/", body, format="json").status_code == write
         assert api.post(f"/api/v1/runs/{run.pk}/cancel/").status_code == write
     assert api_for(bob).get("/api/v1/runs/").json()["results"] == []
+
+
+def test_the_api_shows_the_figures_after_a_step(project, policy, version, alice, api_for, data_dir):
+    run = start_run(project=project, task="train", method="dpo", model=policy, dataset_version=version)
+    api, path = api_for(alice), f"/api/v1/runs/{run.pk}/metrics/"
+    assert api.get(path).json() == {"results": [], "next": None}
+    out = data_dir / run.folder / "out"
+    out.mkdir(parents=True)
+    (out / "progress.jsonl").write_text("".join(f'{{"step": {n}, "metrics": {{"loss": 0.{n}}}}}\n' for n in (1, 2, 3)))
+    assert [point["step"] for point in api.get(path + "?after=1").json()["results"]] == [2, 3]
+    answer = api.get(path + "?after=--2")
+    assert (answer.status_code, list(answer.json()["error"]["fields"])) == (400, ["after"])

@@ -1,0 +1,193 @@
+"""The pages of runs and models: who sees them, what they say, and what their forms do."""
+
+import pytest
+from django.urls import reverse
+
+from exports.models import DatasetVersion
+from tests.makers import make_project, make_prompt
+from training.engine.methods import METHODS
+from training.models import Model, Run
+from training.services.runs import start_run
+
+pytestmark = pytest.mark.django_db
+
+RESULT = {
+    "method": "dpo", "steps": 3, "examples": 9, "tokens": 1234, "train_seconds": 1.5, "loss_first": 0.6931,
+    "loss_last": 0.5, "peak_memory_bytes": 1 << 20,
+    "eval": {"validation": {"n": 3, "loss": 0.66, "accuracy": 0.667, "accuracy_low": 0.208, "accuracy_high": 0.939}},
+    "checks": [
+        {"name": "train.too_long", "level": "warning", "message": "4 of 9 rows are too long.", "value": 4},
+        {"name": "train.boundary", "level": "ok", "message": "All rows end.", "value": 9},
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture
+def ready(project, built_rows) -> DatasetVersion:
+    return built_rows(project)
+
+
+@pytest.fixture
+def built_rows():
+    """A version that says it is ready; nothing reads its files here."""
+
+    def make(project, kind="pairwise") -> DatasetVersion:
+        dataset = project.datasets.create(name=f"{kind}s", kind=kind)
+        counts = {"rows": {"train": 1200, "validation": 3, "test": 0}, "prompts": {}, "judgements": 1203}
+        return DatasetVersion.objects.create(
+            dataset=dataset, number=1, recipe={}, status="ready", sha256="f" * 64, folder="datasets/1/v1", counts=counts
+        )
+
+    return make
+
+
+@pytest.fixture
+def policy(project) -> Model:
+    return Model.objects.create(project=project, name="base", kind="policy", folder="models/base")
+
+
+@pytest.fixture
+def run(project, policy, ready, alice) -> Run:
+    return start_run(project=project, task="train", method="dpo", model=policy, dataset_version=ready, created_by=alice)
+
+
+def text(answer) -> str:
+    return answer.content.decode()
+
+
+def test_managers_and_viewers_see_the_pages_that_annotators_and_outsiders_do_not(
+    run, policy, alice, bob, victor, charlie, client_for
+):
+    pages = ["/projects/answers/runs/", f"/runs/{run.pk}/", f"/runs/{run.pk}/curves/", "/projects/answers/models/"]
+    for user, allowed in ((alice, {200}), (victor, {200}), (bob, {403}), (charlie, {404})):
+        client = client_for(user)
+        assert {client.get(page).status_code for page in [*pages, f"/models/{policy.pk}/"]} == allowed, user
+
+
+def test_only_managers_meet_forms_and_may_send_them(run, policy, alice, bob, victor, charlie, client_for):
+    forms = ["/projects/answers/sample/", *(reverse("train", args=["answers", method]) for method in METHODS)]
+    sent = ["/projects/answers/models/", "/projects/answers/models/starter/", f"/models/{policy.pk}/promote/"]
+    for user, status in ((bob, 403), (victor, 403), (charlie, 404)):
+        client = client_for(user)
+        assert {client.get(page).status_code for page in forms} == {status}
+        assert {client.post(page).status_code for page in [*forms, *sent]} == {status}
+    assert {client_for(alice).get(page).status_code for page in forms} == {200}
+    assert "Start a run" not in text(client_for(victor).get("/projects/answers/runs/"))
+    assert "Register a model" not in text(client_for(victor).get("/projects/answers/models/"))
+    assert Run.objects.count() == 1
+
+
+def test_an_empty_project_says_what_comes_first(alice, victor, client_for):
+    project = make_project("empty", owner=alice)
+    project.memberships.create(user=victor, role="viewer")
+    client = client_for(alice)
+    assert "No run yet" in text(client.get("/projects/empty/runs/"))
+    assert "Make the starter policy" in text(client.get("/projects/empty/models/"))
+    assert "Build a dataset" in text(client.get("/projects/empty/runs/new/dpo/"))
+    assert "To the models" in text(client.get("/projects/empty/sample/"))
+    assert "A manager of the project" in text(client_for(victor).get("/projects/empty/models/"))
+
+
+def test_a_method_that_is_not_there_leads_back_to_the_others(project, alice, client_for):
+    answer = client_for(alice).get("/projects/answers/runs/new/alchemy/", follow=True)
+    assert "There is no method “alchemy”" in text(answer)
+
+
+def test_the_form_of_every_method_has_its_own_settings_and_defaults(policy, alice, client_for, project, built_rows):
+    for kind in ("pairwise", "binary", "demonstration"):
+        built_rows(project, kind)
+    client = client_for(alice)
+    for method in METHODS.values():
+        page = text(client.get(reverse("train", args=["answers", method.name])))
+        assert f'name="learning_rate" value="{method.learning_rate}"' in page
+        assert all(f'name="{parameter.name}"' in page for parameter in method.parameters)
+        assert "1,200 rows to train on" in page
+
+
+def test_the_form_starts_a_run(policy, ready, alice, client_for):
+    client = client_for(alice)
+    form = client.get("/projects/answers/runs/new/dpo/").context["form"]
+    data = {field.html_name: field.value() for field in form} | {"model": policy.pk, "dataset_version": ready.pk}
+    answer = client.post("/projects/answers/runs/new/dpo/", data | {"beta": "0.25"})
+    started = Run.objects.get()
+    assert answer.url == f"/runs/{started.pk}/"
+    assert (started.config["beta"], started.created_by) == (0.25, alice)
+
+
+def test_a_folded_setting_that_is_wrong_is_shown_unfolded(policy, ready, alice, client_for):
+    client = client_for(alice)
+    form = client.get("/projects/answers/runs/new/dpo/").context["form"]
+    data = {field.html_name: field.value() for field in form} | {"model": policy.pk, "dataset_version": ready.pk}
+    page = text(client.post("/projects/answers/runs/new/dpo/", data | {"max_length": "3"}))
+    assert '<details class="more" open>' in page
+    assert "greater than or equal to 8" in page
+    assert not Run.objects.exists()
+
+
+def test_only_what_a_method_can_start_from_is_offered(project, policy, ready, alice, client_for):
+    Model.objects.create(project=project, name="judge", kind="reward", folder="models/judge")
+    Model.objects.create(project=project, name="reader", kind="encoder", folder="models/reader")
+    client = client_for(alice)
+
+    def offered(path: str) -> set[str]:
+        return {model.name for model in client.get(path).context["form"].fields["model"].queryset}
+
+    assert offered("/projects/answers/runs/new/dpo/") == {"base"}
+    assert offered("/projects/answers/sample/") == {"base"}
+    assert offered("/projects/answers/runs/new/bradley_terry/") == {"base", "judge", "reader"}
+
+
+def test_the_sampling_form_starts_a_run_with_its_choices(project, policy, alice, client_for):
+    make_prompt(project)
+    client = client_for(alice)
+    form = client.get(f"/projects/answers/sample/?model={policy.pk}").context["form"]
+    data = {field.html_name: field.value() for field in form if field.html_name != "items"}
+    client.post("/projects/answers/sample/", data | {"prompts": 7, "n": 4})
+    started = Run.objects.get()
+    assert started.selection == {"prompts": 7, "items": False}
+    assert (started.task, started.config["n"]) == ("sample", 4)
+
+
+def test_a_running_run_polls_and_a_finished_one_shows_its_figures(run, alice, client_for):
+    client = client_for(alice)
+    assert 'hx-trigger="every 3s"' in text(client.get(f"/runs/{run.pk}/"))
+    type(run.job).objects.filter(pk=run.job_id).update(status="done", finished_at=run.created_at)
+    Run.objects.filter(pk=run.pk).update(result=RESULT, collected_at=run.created_at)
+    page = text(client.get(f"/runs/{run.pk}/"))
+    assert "0.208 – 0.939" in page
+    assert "0.6931 → 0.5000" in page
+    assert "4 of 9 rows are too long." in page
+    assert "1 passed" in page
+    assert "hx-trigger" not in page
+    assert client.get(f"/runs/{run.pk}/curves/").status_code == 286
+
+
+def test_a_failed_run_says_why_and_can_be_cancelled_no_more(run, alice, client_for):
+    type(run.job).objects.filter(pk=run.job_id).update(
+        status="failed", finished_at=run.created_at, error="Row 3 <b>is</b> empty."
+    )
+    page = text(client_for(alice).get(f"/runs/{run.pk}/"))
+    assert "Row 3 &lt;b&gt;is&lt;/b&gt; empty." in page
+    assert "Cancel</button>" not in page
+
+
+def test_many_runs_are_shown_in_pages(project, policy, alice, client_for):
+    Run.objects.bulk_create(
+        Run(project=project, task="sample", model=policy, folder=f"runs/{n}", created_by=alice) for n in range(51)
+    )
+    page = text(client_for(alice).get("/projects/answers/runs/"))
+    assert "Page 1 of 2" in page
+    assert "Page 2 of 2" in text(client_for(alice).get("/projects/answers/runs/?page=2"))
+
+
+def test_a_refused_model_keeps_what_was_typed_and_names_the_field(project, alice, client_for):
+    data = {"name": "mine", "kind": "policy", "folder": "nothing"}
+    page = text(client_for(alice).post("/projects/answers/models/", data))
+    assert "There is no folder “nothing”" in page
+    assert 'value="mine"' in page
+
+
+def test_promoting_on_the_page_marks_the_champion(policy, alice, client_for):
+    answer = client_for(alice).post(f"/models/{policy.pk}/promote/", follow=True)
+    assert "is the champion now" in text(answer)
+    assert "champion</span>" in text(client_for(alice).get("/projects/answers/models/"))
