@@ -30,7 +30,6 @@ class ProblemOutput(serializers.Serializer[Any]):
 
 class AddedOutput(serializers.Serializer[Any]):
     created = serializers.IntegerField(help_text="Items that are new, and prompts that came alone.")
-    judgements = serializers.IntegerField()
     duplicates = serializers.IntegerField(help_text="Rows that said what was there already.")
     errors = ProblemOutput(many=True)  # type: ignore[assignment]  # the design's name; DRF takes fields out of the class
 
@@ -112,7 +111,6 @@ class Items(APIView):
         added = add_rows(project=project, rows=rows, created_by=user, dry_run=dry_run)
         body = {
             "created": added.created,
-            "judgements": added.judgements,
             "duplicates": added.duplicates,
             "errors": ProblemOutput(added.problems, many=True).data,
         }
