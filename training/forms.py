@@ -37,8 +37,8 @@ def field_for(parameter: Parameter) -> forms.Field:
     if isinstance(parameter.default, bool):
         return forms.BooleanField(required=False, **shared)
     if isinstance(parameter.default, int):
-        bounds = {"min_value": _whole(parameter.minimum), "max_value": _whole(parameter.maximum)}
-        return forms.IntegerField(**shared, **bounds)
+        low, high = _whole(parameter.minimum), _whole(parameter.maximum)
+        return forms.IntegerField(min_value=low, max_value=high, **shared)
     if isinstance(parameter.default, float):
         widget = forms.NumberInput(attrs={"step": "any"})
         return forms.FloatField(min_value=parameter.minimum, max_value=parameter.maximum, widget=widget, **shared)

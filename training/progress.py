@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from django.utils.safestring import SafeString
+
 from training.charts import Line, line_chart
 from training.models import Run
 from training.paths import run_output
@@ -54,7 +56,7 @@ def read_metrics(run: Run, *, after: int = -1) -> list[dict[str, Any]]:
     return [{"step": step, "metrics": steps[step]} for step in sorted(steps)]
 
 
-def draw_curves(run: Run) -> list[tuple[str, str]]:
+def draw_curves(run: Run) -> list[tuple[str, SafeString]]:
     """Title and SVG of every chart for which the run has figures."""
     points = read_metrics(run)
     charts = []

@@ -1,7 +1,9 @@
 """Runs over HTTP (design, section 7)."""
 
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
+from django.http import Http404
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.request import Request
@@ -21,6 +23,8 @@ from training.models import Model, Run
 from training.progress import read_metrics
 from training.services.runs import DEFAULT_PROMPTS, RunError, Selection, start_run
 
+Thing = TypeVar("Thing", Model, DatasetVersion)
+
 
 class Runs(APIView):
     @extend_schema(operation_id="runs_list", parameters=[ListQuery], responses=RunOutput(many=True))
@@ -39,8 +43,8 @@ class Runs(APIView):
         given = RunInput(data=request.data)
         given.is_valid(raise_exception=True)
         data = given.validated_data
-        model = get_model(user, data["model"], "manage") if data["model"] else None
-        version = get_version_by_id(user, data["dataset_version"], "manage") if data["dataset_version"] else None
+        model = _named(user, data, "model", get_model)
+        version = _named(user, data, "dataset_version", get_version_by_id)
         try:
             run = start_run(
                 project=_project(user, data, model, version),
@@ -55,6 +59,17 @@ class Runs(APIView):
         except RunError as error:
             raise ApiError("invalid", error.message, fields={error.field: error.message}) from None
         return Response(RunOutput(run).data, status=status.HTTP_201_CREATED)
+
+
+def _named(user: User, data: dict[str, Any], field: str, get: Callable[[User, int, str], Thing]) -> Thing | None:
+    """What a field of the body names by its id. ApiError, still a 404 for outsiders, says which field."""
+    if data[field] is None:
+        return None
+    try:
+        return get(user, data[field], "manage")
+    except Http404:
+        message = f"There is no {field.replace('_', ' ')} {data[field]}, or it is not yours to see."
+        raise ApiError("not_found", message, status=404, fields={field: message}) from None
 
 
 def _selection(data: dict[str, Any]) -> Selection | None:

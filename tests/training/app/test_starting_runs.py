@@ -93,6 +93,8 @@ def test_the_api_starts_a_run_and_names_what_is_wrong(project, policy, version, 
     answer = api.post("/api/v1/runs/", body | {"config": {"beta": "strong"}}, format="json")
     assert answer.status_code == 400
     assert "config.beta" in answer.json()["error"]["fields"]
+    answer = api.post("/api/v1/runs/", body | {"dataset_version": 10_000}, format="json")
+    assert (answer.status_code, set(answer.json()["error"]["fields"])) == (404, {"dataset_version"})
     answer = api.post("/api/v1/runs/", body, format="json")
     assert answer.status_code == 201
     run = answer.json()

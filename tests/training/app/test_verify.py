@@ -20,7 +20,8 @@ def done(project, tiny) -> Run:
     """A sampling run that is done and collected."""
     make_prompt(project)
     run = start_run(project=project, task="sample", model=tiny)
-    Job.objects.filter(pk=run.job_id).update(status="done", fraction=1, finished_at=run.created_at)
+    assert run.job is not None
+    Job.objects.filter(pk=run.job.pk).update(status="done", fraction=1, finished_at=run.created_at)
     Run.objects.filter(pk=run.pk).update(result={}, collected_at=run.created_at)
     run.refresh_from_db()
     return run
@@ -55,11 +56,11 @@ def completion_of_no_run(run: Run, other: Model) -> None:
 
 
 def other_weights(run: Run, other: Model) -> None:
-    Model.objects.filter(pk=run.model_id).update(weights_sha256="0" * 64)
+    Model.objects.filter(runs=run).update(weights_sha256="0" * 64)
 
 
 def no_folder(run: Run, other: Model) -> None:
-    Model.objects.filter(pk=run.model_id).update(folder="models/gone")
+    Model.objects.filter(runs=run).update(folder="models/gone")
 
 
 DAMAGES = {
