@@ -46,7 +46,7 @@ lint: $(BIN)/.installed ## ruff, mypy, import-linter, migrations
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	$(BIN)/mypy .
+	$(BIN)/mypy
 	$(BIN)/python manage.py makemigrations --check --dry-run
 
 format: $(BIN)/.installed ## Let ruff format and sort
