@@ -65,6 +65,6 @@ def draw_curves(run: Run) -> list[tuple[str, SafeString]]:
             Line(name.replace("_", " "), [(p["step"], p["metrics"][name]) for p in points if name in p["metrics"]])
             for name in names
         ]
-        if any(line.points for line in lines):
+        if any(len(line.points) > 1 for line in lines):  # one point makes no curve
             charts.append((title, line_chart(title, lines)))
     return charts

@@ -169,6 +169,8 @@ def test_a_failed_run_says_why_and_can_be_cancelled_no_more(run, alice, client_f
     page = text(client_for(alice).get(f"/runs/{run.pk}/"))
     assert "Row 3 &lt;b&gt;is&lt;/b&gt; empty." in page
     assert "Cancel</button>" not in page
+    assert "Try again</button>" in page
+    assert "The run ended before its first steps." in page
 
 
 def test_many_runs_are_shown_in_pages(project, policy, alice, client_for):
