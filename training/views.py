@@ -6,11 +6,13 @@ from typing import cast
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotate.access import ALLOWED, get_project, role_in
+from annotate.models import Completion
 from feedback_site.accounts.models import User
 from training.access import get_model, get_run
 from training.engine.methods import METHODS, dataset_kind
@@ -22,6 +24,7 @@ from training.services.models import ModelError, lineage, promote_model, registe
 from training.services.runs import RunError, Selection, start_run
 
 PER_PAGE = 50
+ANSWERS_SHOWN = 6
 
 
 @login_required
@@ -111,11 +114,18 @@ def run(request: HttpRequest, pk: int) -> HttpResponse:
         "passed": [check for check in checks if check["level"] == "ok"],
         "evaluations": list((found.result or {}).get("eval", {}).items()),
         "output": getattr(found, "output_model", None),
+        "answers": _first_answers(found),
         "curves": draw_curves(found),
         "live": found.job is not None and not found.job.is_over,
         "may_manage": role_in(user, found.project) in ALLOWED["manage"],
     }
     return render(request, "training/run.html", context)
+
+
+def _first_answers(run: Run) -> QuerySet[Completion]:
+    """A few of the completions that a sampling run added, so that people read what their policy says."""
+    added = Completion.objects.filter(model_id=run.model_id, run_id=run.pk)
+    return added.select_related("prompt").order_by("prompt_id", "pk")[:ANSWERS_SHOWN]
 
 
 def _spec(run: Run) -> str:

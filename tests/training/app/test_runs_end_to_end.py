@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from django.utils.html import escape
 
 from annotate.models import Completion, Item, Slot
 from feedback_site.jobs.models import JobLog
@@ -42,7 +43,7 @@ def test_a_training_run_becomes_a_model_that_knows_its_judgements(start_dpo, bui
     assert Model.objects.count() == 2
 
 
-def test_sampling_makes_completions_and_items_once(project, tiny, alice):
+def test_sampling_makes_completions_and_items_once(project, tiny, alice, client_for):
     for n in range(4):
         make_prompt(project, f"Question {n}?")
     config = {"sampler": "transformers", "n": 2, "max_tokens": 8}
@@ -61,6 +62,8 @@ def test_sampling_makes_completions_and_items_once(project, tiny, alice):
     assert one.logprob < 0
     assert Item.objects.count() == taken["items"]
     assert Slot.objects.filter(state="open").count() == taken["items"] * project.overlap
+
+    assert escape(one.text[:10]) in client_for(alice).get(f"/runs/{run.pk}/").content.decode()
 
     before = (Completion.objects.count(), Item.objects.count())
     run = again(run)
