@@ -53,9 +53,13 @@ class ConfigForm(forms.Form):
     """A form whose last fields are the knobs of a task."""
 
     knobs: tuple[Parameter, ...]
+    shown: list[str]
 
-    def add_knobs(self, knobs: tuple[Parameter, ...]) -> None:
+    def add_knobs(self, knobs: tuple[Parameter, ...], *, own: tuple[Parameter, ...] = ()) -> None:
+        """`own` are those of the method alone: they are shown beside the common ones."""
         self.knobs = knobs
+        names = {knob.name for knob in knobs}
+        self.shown = [name for name in dict.fromkeys((*COMMON, *(knob.name for knob in own))) if name in names]
         for knob in knobs:
             self.fields[knob.name] = field_for(knob)
 
@@ -65,10 +69,10 @@ class ConfigForm(forms.Form):
         return [self[name] for name in self.fields if name not in names]
 
     def common_fields(self) -> list[forms.BoundField]:
-        return [self[name] for name in COMMON if name in self.fields]
+        return [self[name] for name in self.shown]
 
     def advanced_fields(self) -> list[forms.BoundField]:
-        return [self[knob.name] for knob in self.knobs if knob.name not in COMMON]
+        return [self[knob.name] for knob in self.knobs if knob.name not in self.shown]
 
     def advanced_errors(self) -> bool:
         """Whether something is wrong among the folded settings, so that they must be shown."""
@@ -104,7 +108,7 @@ class TrainForm(ConfigForm):
             empty_label=None,
             help_text="The rows to learn from; the held-out ones measure what came of it.",
         )
-        self.add_knobs(parameters("train", METHODS[method]))
+        self.add_knobs(parameters("train", METHODS[method]), own=METHODS[method].parameters)
 
 
 class SampleForm(ConfigForm):

@@ -17,9 +17,11 @@ from training.models import Model, Run
 
 MACHINES = ("robot-1", "robot-2", "robot-3")
 KIND_WORDS = ("thank", "please", "happy", "glad", "welcome", "of course", "hope", "great")
-BRIEF_WORDS = 45
+ENOUGH_WORDS, MOST_WORDS = 12, 45
 # Nobody judges without slips; a rule without any would teach the reward model to be certain.
 SLIPS = 0.05
+# Scores this close are a tie.
+TIE = 0.1
 
 Say = Callable[[str], Any]
 
@@ -29,11 +31,12 @@ class SimulationError(Exception):
 
 
 def score(text: str) -> float:
-    """What the scripted annotators like: finished, polite and brief answers. 0 to 3."""
+    """What the scripted annotators like: finished, polite answers that say enough and not too much. 0 to 3."""
     finished = text.rstrip().endswith((".", "!", "?"))
     polite = any(word in text.lower() for word in KIND_WORDS)
-    brief = 3 <= len(text.split()) <= BRIEF_WORDS
-    return float(finished) + float(polite) + float(brief)
+    words = len(text.split())
+    enough = min(words / ENOUGH_WORDS, 1.0) if words <= MOST_WORDS else MOST_WORDS / words
+    return float(finished) + float(polite) + enough
 
 
 def simulate_turn(*, address: str, project: Project, judgements: int, say: Say, revive: Callable[[], Any]) -> None:
@@ -145,10 +148,10 @@ def decide(completions: list[dict[str, str]], chance: random.Random) -> dict[str
     gap = score(first["text"]) - score(second["text"])
     if chance.random() < SLIPS:
         gap = -gap
-    if gap == 0:
+    if abs(gap) < TIE:
         return {"ranking": [[first["id"], second["id"]]]}
     better, worse = (first, second) if gap > 0 else (second, first)
-    return {"ranking": [[better["id"]], [worse["id"]]], "strength": min(3, int(abs(gap)))}
+    return {"ranking": [[better["id"]], [worse["id"]]], "strength": min(3, 1 + int(abs(gap)))}
 
 
 def _build(slug: str, manager: Client, name: str, say: Say) -> int:

@@ -34,7 +34,7 @@ class When(threading.Thread):
     def run(self):
         deadline = time.monotonic() + PATIENCE
         while len(read_metrics(self.train_run)) < self.steps and time.monotonic() < deadline:
-            time.sleep(0.05)
+            time.sleep(0.02)
         self.engine = int((run_output(self.train_run) / ".lock").read_text())
         try:
             self.action(self.engine)
@@ -70,7 +70,7 @@ def test_cancelling_ends_the_child_and_leaves_the_job_cancelled(start_dpo, alice
 
 
 def test_an_engine_that_was_killed_once_goes_on_and_is_done(start_dpo):
-    run = start_dpo(epochs=4)
+    run = start_dpo(epochs=12)
     when = When(run, lambda pid: os.kill(pid, signal.SIGKILL))
     run = do(run)
     when.join()
