@@ -28,6 +28,8 @@ GUIDELINES = """Which answer would you rather get?
 If neither answer is acceptable, say *both bad*. If they are equally good, call it a tie.
 """
 SAMPLED_PROMPTS = 60
+# A small policy makes slips of the tongue at 1.0; below, two answers to a prompt still differ.
+TEMPERATURE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def _first_policy(project: Project, lead: User) -> None:
     """Queue the starter policy, or take in the model that the operator named, unless the project has one."""
     if Model.objects.filter(project=project).exists() or Run.objects.filter(project=project).exists():
         return
-    selection = Selection(prompts=SAMPLED_PROMPTS, items=True)
+    selection = Selection(prompts=SAMPLED_PROMPTS, items=True, config={"temperature": TEMPERATURE})
     if not settings.BASE_MODEL:
         start_run(project=project, task=Run.Task.STARTER, selection=selection, created_by=lead)
         return
@@ -81,7 +83,14 @@ def _first_policy(project: Project, lead: User) -> None:
         )
     except ModelError as error:
         raise ModelError("PLUMB_BASE_MODEL", f"PLUMB_BASE_MODEL cannot be used: {error}") from None
-    start_run(project=project, task=Run.Task.SAMPLE, model=model, selection=selection, created_by=lead)
+    start_run(
+        project=project,
+        task=Run.Task.SAMPLE,
+        model=model,
+        config=selection.config,
+        selection=selection,
+        created_by=lead,
+    )
 
 
 def _login(name: str) -> Login:

@@ -80,7 +80,7 @@ def _turn(project: Project, manager: Client, annotators: list[Client], judgement
             "method": "dpo",
             "model": policy,
             "dataset_version": version,
-            "config": {"learning_rate": 5e-5, "epochs": 3},
+            "config": {"learning_rate": 3e-4, "epochs": 3},
             "prompts": 40,
         },
         say,

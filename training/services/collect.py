@@ -83,11 +83,13 @@ def _register_output(run: Run, sums: str) -> Model:
 
 def _sample_next(run: Run, model: Model) -> Run:
     """The run asked for its model to be sampled as soon as it is there."""
+    selection = Selection(**run.selection)
     return start_run(
         project=run.project,
         task=Run.Task.SAMPLE,
         model=model,
-        selection=Selection(**run.selection),
+        config=selection.config,
+        selection=selection,
         created_by=run.created_by,
     )
 

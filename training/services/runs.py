@@ -1,6 +1,6 @@
 """Starting runs. What a run may be told is checked by the engine's own tables, before anything is stored."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from django.db import transaction
@@ -30,10 +30,14 @@ class RunError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which prompts are sampled for, and what becomes of the answers."""
+    """Which prompts are sampled for, and what becomes of the answers.
+
+    `config` holds the sampler's settings where the sampling follows another run by itself.
+    """
 
     prompts: int = DEFAULT_PROMPTS
     items: bool = True
+    config: dict[str, Any] = field(default_factory=dict)
 
 
 def start_run(
