@@ -84,7 +84,11 @@ def test_sampling_needs_a_policy_and_prompts(project, policy, reward):
     make_prompt(project)
     assert refused(project=project, task="sample", model=reward) == "model"
     assert refused(project=project, task="sample", model=policy, selection=Selection(prompts=0)) == "prompts"
-    assert start_run(project=project, task="sample", model=policy).selection == {"prompts": 50, "items": True, "config": {}}
+    assert start_run(project=project, task="sample", model=policy).selection == {
+        "prompts": 50,
+        "items": True,
+        "config": {},
+    }
 
 
 def test_the_api_starts_a_run_and_names_what_is_wrong(project, policy, version, alice, api_for):
