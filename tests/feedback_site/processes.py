@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 OURS = (
     "SITE_URL", "DEBUG", "SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL", "BROKER_URL", "PLUMB_DATA",
     "PLUMB_ENGINE_PYTHON", "PLUMB_BASE_MODEL", "BEHIND_PROXY", "LOG_LEVEL", "STATIC_ROOT",
+    "DJANGO_ALLOW_ASYNC_UNSAFE",
 )  # fmt: skip
 
 

@@ -118,7 +118,7 @@ def test_what_a_run_made_is_sampled_next_when_it_was_asked_to(start_dpo, tiny, d
     summary = take_in(run)
     following = Run.objects.get(pk=summary["sampling"])
     assert following.model_id == summary["model"]
-    assert following.selection == {"prompts": 3, "items": False}
+    assert following.selection == {"prompts": 3, "items": False, "config": {}}
 
 
 def test_a_made_folder_that_asks_for_code_is_refused(start_dpo, tiny, data_dir):

@@ -146,7 +146,7 @@ def test_the_sampling_form_starts_a_run_with_its_choices(project, policy, alice,
     data = {field.html_name: field.value() for field in form if field.html_name != "items"}
     client.post("/projects/answers/sample/", data | {"prompts": 7, "n": 4})
     started = Run.objects.get()
-    assert started.selection == {"prompts": 7, "items": False}
+    assert started.selection == {"prompts": 7, "items": False, "config": {}}
     assert (started.task, started.config["n"]) == ("sample", 4)
 
 
