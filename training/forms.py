@@ -117,7 +117,7 @@ class SampleForm(ConfigForm):
         min_value=1,
         max_value=MOST_PROMPTS,
         initial=DEFAULT_PROMPTS,
-        help_text="How many of the project’s prompts; the seed decides which.",
+        help_text="How many of the project’s prompts: first those without items; the seed decides which.",
     )
     items = forms.BooleanField(
         label="Make items to judge",

@@ -23,6 +23,17 @@ TABS = (
     ("project_edit", "Settings", "manage"),
 )
 
+# Pages below a tab, by the tab that they belong to.
+PART_OF = {
+    "item_import": "import",
+    "dataset": "datasets",
+    "dataset_version": "datasets",
+    "run": "runs",
+    "train": "runs",
+    "sample": "runs",
+    "model": "models",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Tab:
@@ -37,6 +48,7 @@ def project_tabs(context: dict[str, Any], project: Project) -> list[Tab]:
     request = context["request"]
     role = role_in(request.user, project)
     here = getattr(request.resolver_match, "url_name", "")
+    here = PART_OF.get(here, here)
     return [
         Tab(name, url, here == view)
         for view, name, right in TABS

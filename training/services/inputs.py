@@ -5,7 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from annotate.models import Prompt
+from django.db.models import Exists, OuterRef
+
+from annotate.models import Item, Prompt
 from exports.models import DatasetVersion
 from exports.splits import SPLITS
 from training.models import Run
@@ -44,12 +46,13 @@ def _data_files(run: Run) -> dict[str, str]:
 
 
 def _write_prompts(run: Run, path: Path) -> Path:
-    """A random sample of the project's prompts that depends on the run's seed only."""
+    """Prompts that no item asks about yet, then the others; within each, a random order that the run's seed gives."""
     seed = run.config.get("seed", 0)
     wanted = run.selection["prompts"]
-    hashes = Prompt.objects.filter(project=run.project).values_list("pk", "sha256")
-    drawn = sorted(hashes, key=lambda row: hashlib.sha256(f"{seed}:{row[1]}".encode()).digest())[:wanted]
+    asked = Exists(Item.objects.filter(prompt=OuterRef("pk")))
+    rows = Prompt.objects.filter(project=run.project).annotate(asked=asked).values_list("pk", "sha256", "asked")
+    drawn = sorted(rows, key=lambda row: (row[2], hashlib.sha256(f"{seed}:{row[1]}".encode()).digest()))[:wanted]
     with path.open("w", encoding="utf-8") as file:
-        for prompt in Prompt.objects.filter(pk__in=[pk for pk, _ in drawn]).order_by("pk"):
+        for prompt in Prompt.objects.filter(pk__in=[pk for pk, *_ in drawn]).order_by("pk"):
             file.write(json.dumps({"id": str(prompt.pk), "messages": prompt.messages}, ensure_ascii=False) + "\n")
     return path
