@@ -14,7 +14,7 @@ from training.demo.simulate import judge
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-KILLS = 6
+KILLS = 5
 
 
 def test_worker_web_server_and_engine_are_killed_and_every_run_ends_once(embedded_site):
@@ -32,7 +32,7 @@ def test_worker_web_server_and_engine_are_killed_and_every_run_ends_once(embedde
         "method": "dpo",
         "model": policy,
         "dataset_version": version["id"],
-        "config": {"epochs": 30, "batch_size": 2, "checkpoint_seconds": 0},
+        "config": {"epochs": 10, "batch_size": 2, "checkpoint_seconds": 0},
     }
     runs = [client.post("/runs/", body) for _ in range(2)]
     chance = random.Random(7)
