@@ -144,12 +144,14 @@ def _store(run: Run, prompt: Prompt, rows: list[dict[str, Any]]) -> list[Complet
     sampling = {name: run.config[name] for name in ("temperature", "top_p", "max_tokens")}
     found: dict[str, Completion] = {}
     for row in rows:
+        # PostgreSQL stores no NUL; a policy that writes bytes may. The token ids say what it really wrote.
+        text = row["text"].replace("\0", "\N{REPLACEMENT CHARACTER}")
         completion, _ = Completion.objects.get_or_create(
             prompt=prompt,
-            sha256=text_sha256(row["text"]),
+            sha256=text_sha256(text),
             model_name=run.model.name,
             defaults={
-                "text": row["text"],
+                "text": text,
                 "source": Completion.Source.MODEL,
                 "model_id": run.model.pk,
                 "run_id": run.pk,

@@ -64,6 +64,11 @@ def test_the_same_words_twice_are_one_answer_and_empty_ones_are_counted(sampled)
     assert Item.objects.count() == 2  # the odd one out waits
 
 
+def test_a_byte_that_no_database_keeps_is_shown_as_missing(sampled):
+    assert sampled(["A\0B", "Fine."])["completions"] == 2
+    assert Completion.objects.filter(text="A\N{REPLACEMENT CHARACTER}B").exists()
+
+
 def test_what_was_there_before_is_known_and_makes_no_second_item(sampled):
     sampled(["Yes.", "No."])
     summary = sampled(["Yes.", "No."])
