@@ -7,7 +7,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404
 
-from annotate.models import Annotator, Invitation, Item, ItemImport, Judgement, Membership, Project, Prompt, Skip, Slot
+from annotate.models import Annotator, Invitation, ItemImport, Judgement, Membership, Project, Skip, Slot
 from feedback_site.accounts.models import User
 from feedback_site.jobs.models import Job
 
@@ -100,22 +100,6 @@ def get_slot(user: User, pk: int) -> Slot:
         raise Http404
     check_role(user, slot.project, "annotate")
     return slot
-
-
-def get_item(user: User, pk: int, may: str = "review") -> Item:
-    item = Item.objects.select_related("project", "prompt").filter(pk=pk).first()
-    if item is None:
-        raise Http404
-    check_role(user, item.project, may)
-    return item
-
-
-def get_prompt(user: User, pk: int, may: str = "review") -> Prompt:
-    prompt = Prompt.objects.select_related("project").filter(pk=pk).first()
-    if prompt is None:
-        raise Http404
-    check_role(user, prompt.project, may)
-    return prompt
 
 
 def get_judgement(user: User, pk: int) -> Judgement:
