@@ -72,14 +72,15 @@ def serving(port: int) -> Iterator[list[Child]]:
     signal.signal(signal.SIGTERM, interrupt)
     manage = [sys.executable, "manage.py"]
     web = [
-        sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", "1", "--threads", "8",
+        sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", "1", "--threads", "4",
         "--log-level", "warning", "feedback_site.wsgi",
     ]  # fmt: skip
     children: list[Child] = []
     try:
         children.append(Child("web server", web))
         wait_until_up(port, children)
-        children.append(Child("worker", [*manage, "runworker"]))
+        # Two at once, so that an import need not wait for a policy to be trained.
+        children.append(Child("worker", [*manage, "runworker", "--concurrency", "2"]))
         yield children
     finally:
         for child in reversed(children):
@@ -92,8 +93,7 @@ def wait_until_up(port: int, children: list[Child]) -> None:
         try:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5).close()
         except (urllib.error.URLError, OSError):
-            for child in children:
-                child.revive()
+            revive_all(children)
             time.sleep(0.3)
         else:
             return
