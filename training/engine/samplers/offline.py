@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import json
 import math
 import os
 from collections.abc import Sequence
@@ -48,14 +50,19 @@ class VllmSampler:
     name = "vllm"
 
     def __init__(self, model: Path, *, ends: Sequence[int], max_length: int) -> None:
+        self._ends = sorted(ends)
+        self._length = math.ceil(max_length / BLOCK) * BLOCK
+        self._llm = self._open(model)
+        self._tokenizer = self._llm.get_tokenizer()
+
+    def _open(self, model: Path) -> Any:
+        """vLLM's engine on this model."""
         from vllm import LLM
 
-        self._ends = sorted(ends)
-        length = math.ceil(max_length / BLOCK) * BLOCK
-        on_gpu = torch.cuda.is_available()
+        length, on_gpu = self._length, torch.cuda.is_available()
         options: dict[str, Any] = {"dtype": "bfloat16"} if on_gpu else _cpu_options(model, length)
         try:
-            self._llm = LLM(
+            return LLM(
                 model=str(model),
                 max_model_len=_within_positions(model, length),
                 enable_prefix_caching=True,
@@ -72,7 +79,6 @@ class VllmSampler:
                 "'transformers'.",
                 field="config.sampler",
             ) from error
-        self._tokenizer = self._llm.get_tokenizer()
 
     def sample(self, requests: Sequence[Request], sampling: Sampling, *, stop: Stop) -> list[Sample]:
         """See `Sampler.sample`. Every completion is a request with its own seed; the cache shares their prompt."""
@@ -106,6 +112,12 @@ class VllmSampler:
     def reload(self, model: Path) -> None:
         """See `Sampler.reload`."""
         check_model_folder(model)
+        if _shares_embeddings(model) and not torch.cuda.is_available():
+            # The CPU packs its own copy of a head that shares the embeddings, and new weights do not reach it.
+            del self._llm
+            gc.collect()
+            self._llm = self._open(model)
+            return
         try:
             self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(model)})
         except Exception as error:
@@ -148,3 +160,8 @@ def _text_config(model: Path) -> Any:
     from transformers import AutoConfig
 
     return AutoConfig.from_pretrained(model, local_files_only=True, trust_remote_code=False).get_text_config()
+
+
+def _shares_embeddings(model: Path) -> bool:
+    """Whether the vocabulary projection is the embedding matrix."""
+    return bool(json.loads((model / "config.json").read_text(encoding="utf-8")).get("tie_word_embeddings", False))
