@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.training.engine.sample.conftest import END
 from training.engine.batch import make_batch
@@ -54,6 +55,10 @@ found = {"name": sampler.name, "reason": reason, "greedy": rows(requests, greedy
 found["alone"] = rows(requests[1:2], drawn)
 sampler.reload(second)
 found["reloaded"] = rows(requests, greedy)
+del sampler
+sampler, _ = open_sampler("vllm", work / "tied1", ends=task["ends"], max_length=400, scratch=work / "scratch")
+sampler.reload(work / "tied2")
+found["tied"] = rows(requests, greedy)
 (work / "found.json").write_text(json.dumps(found))
 """
 
@@ -73,6 +78,8 @@ def found(
         "ends": [END],
     }
     (work / "task.json").write_text(json.dumps(task), encoding="utf-8")
+    for name, seed in (("tied1", 1), ("tied2", 2)):
+        write_tied(tiny_policy_dir, work / name, seed=seed)
     command = [sys.executable, "-c", CHILD, str(work), str(tiny_policy_dir), str(other_policy_dir)]
     done = subprocess.run(
         command, env={**os.environ, "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=False, timeout=600
@@ -81,7 +88,16 @@ def found(
     found: dict[str, Any] = json.loads((work / "found.json").read_text(encoding="utf-8"))
     if found["name"] != "vllm":
         pytest.skip(f"vllm does not run here: {found['reason']}")
-    return found
+    return found | {"tied2": work / "tied2"}
+
+
+def write_tied(like: Path, folder: Path, *, seed: int) -> None:
+    """A policy whose vocabulary projection is its embedding matrix, with random weights, as the starter has it."""
+    shutil.copytree(like, folder)
+    config = LlamaConfig.from_pretrained(like, tie_word_embeddings=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        LlamaForCausalLM(config).save_pretrained(folder)
 
 
 def greedy_of_transformers(model: Path, requests: Sequence[Request]) -> list[Sample]:
@@ -110,6 +126,11 @@ def test_greedy_tokens_equal_those_of_transformers_after_new_weights(
     expected = greedy_of_transformers(other_policy_dir, requests)
     assert [row["token_ids"] for row in found["reloaded"]] == [list(one.token_ids) for one in expected]
     assert [row["token_ids"] for row in found["reloaded"]] != [row["token_ids"] for row in found["greedy"]]
+
+
+def test_new_weights_reach_a_head_that_shares_the_embeddings(found: dict[str, Any], requests: list[Request]) -> None:
+    expected = greedy_of_transformers(found["tied2"], requests)
+    assert [row["token_ids"] for row in found["tied"]] == [list(one.token_ids) for one in expected]
 
 
 def test_every_completion_has_a_seed_of_its_own_and_comes_again(found: dict[str, Any]) -> None:
