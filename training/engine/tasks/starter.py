@@ -23,7 +23,7 @@ from training.engine.trees import PromptTree
 
 # Steps that two cores do in a second. The number of steps comes from the spec and never from the clock, so that the
 # same spec makes the same policy on a slower machine too.
-STEPS_PER_SECOND = 8
+STEPS_PER_SECOND = 7
 PROMPTS_PER_STEP = 8
 ANSWERS = 3
 VOCABULARY = 2048
