@@ -90,6 +90,9 @@ def dataset_version(request: HttpRequest, pk: int, number: int) -> HttpResponse:
     if version.status == DatasetVersion.Status.READY:
         path = Path(settings.DATA_DIR) / version.folder / "data.jsonl"
         rows = list(islice(read_rows(path), ROWS_SHOWN))
+        for row in rows:
+            if "ranks" in row:
+                row["ranked"] = list(zip(row["ranks"], row["scores"], row["completions"], strict=True))
     context = {
         "project": version.dataset.project,
         "dataset": version.dataset,

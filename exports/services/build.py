@@ -3,7 +3,7 @@
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from django.utils import timezone
 from annotate.models import ItemCompletion, Judgement
 from annotate.selectors import current_judgements
 from exports.aggregate import ROWS, Candidate, Judged
+from exports.listwise import listwise_rows
 from exports.models import Dataset, DatasetVersion, VersionJudgement
 from exports.recipe import Recipe, read_recipe
 from exports.splits import SPLITS, split_of
@@ -91,15 +92,15 @@ def write_files(*, version: DatasetVersion, recipe: Recipe, folder: Path, watch:
     prompts: dict[str, set[str]] = {split: set() for split in SPLITS}
     seen = 0
     with VersionWriter(folder, kind=version.dataset.kind) as writer:
-        for judged in judged_items(version):
-            seen += len(judged.verdicts)
-            if len(judged.verdicts) < recipe.min_judgements:
-                continue
-            split = split_of(judged.prompt_sha256, validation=recipe.validation, test=recipe.test, seed=recipe.seed)
-            for row in ROWS[version.dataset.kind](judged, recipe):
+        for sha256, group in groupby(judged_items(version), key=lambda judged: judged.prompt_sha256):
+            items = list(group)
+            seen += sum(len(judged.verdicts) for judged in items)
+            enough = [judged for judged in items if len(judged.verdicts) >= recipe.min_judgements]
+            split = split_of(sha256, validation=recipe.validation, test=recipe.test, seed=recipe.seed)
+            for row in _rows(version.dataset.kind, enough, recipe):
                 writer.write(row | {"split": split})
                 rows[split] += 1
-                prompts[split].add(judged.prompt_sha256)
+                prompts[split].add(sha256)
             watch(0.95 * seen / max(total, 1), f"{seen} of {total} judgements")
     if not rows:
         raise JobFailed(_why_empty(version, total))
@@ -109,6 +110,13 @@ def write_files(*, version: DatasetVersion, recipe: Recipe, folder: Path, watch:
         "prompts": {split: len(prompts[split]) for split in SPLITS},
     }
     return counts, writer.write_manifest({"kind": version.dataset.kind, "recipe": version.recipe, "counts": counts})
+
+
+def _rows(kind: str, items: list[Judged], recipe: Recipe) -> Iterator[dict[str, Any]]:
+    """The rows of one prompt: of each item by itself, or of all of them together for lists."""
+    if kind == Dataset.Kind.LISTWISE:
+        return listwise_rows(items, recipe)
+    return chain.from_iterable(ROWS[kind](judged, recipe) for judged in items)
 
 
 def judged_items(version: DatasetVersion) -> Iterator[Judged]:
@@ -158,7 +166,11 @@ def _candidates(items: list[int]) -> dict[int, list[Candidate]]:
 def _why_empty(version: DatasetVersion, total: int) -> str:
     if total == 0:
         return "There are no judgements to build from yet. Judge some items, or import judged rows, and build again."
+    cures = {
+        Dataset.Kind.LISTWISE: "or judge more, for a list needs two completions of which one is better.",
+        Dataset.Kind.DEMONSTRATION: "or add a source of demonstrations to the recipe.",
+    }
     return (
         f"None of the {total} judgements gives a row of a {version.dataset.kind} dataset under this recipe. "
-        "Lower min_judgements, use aggregation “soft” to keep ties, or for demonstrations add a source to the recipe."
+        f"Lower min_judgements, {cures.get(version.dataset.kind, 'or use aggregation “soft” to keep ties.')}"
     )

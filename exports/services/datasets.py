@@ -12,9 +12,16 @@ from exports.recipe import RecipeError, read_recipe
 from feedback_site.accounts.models import User
 from feedback_site.jobs.services import enqueue
 
-# Which kinds of dataset the judgements of a kind of project can become.
+# Which kinds of dataset the judgements of a kind of project can become. Nobody can be asked for ratings yet, so there
+# is no task type whose ratings a dataset could hold.
 POSSIBLE = {
-    Project.Kind.PAIRWISE: {Dataset.Kind.PAIRWISE, Dataset.Kind.BINARY, Dataset.Kind.DEMONSTRATION},
+    Project.Kind.PAIRWISE: {
+        Dataset.Kind.PAIRWISE,
+        Dataset.Kind.LISTWISE,
+        Dataset.Kind.BINARY,
+        Dataset.Kind.DEMONSTRATION,
+    },
+    Project.Kind.LISTWISE: {Dataset.Kind.LISTWISE},
     Project.Kind.BINARY: {Dataset.Kind.BINARY, Dataset.Kind.DEMONSTRATION},
 }
 

@@ -2,6 +2,7 @@
 
 TRL's types are described in its dataset formats page: preference `{prompt, chosen, rejected}`, unpaired preference
 `{prompt, completion, label}`, prompt-completion `{prompt, completion}`; conversational (messages) or standard (text).
+It has none for lists, which become their untied pairs.
 """
 
 import csv
@@ -9,6 +10,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +61,25 @@ def as_csv(rows: Iterator[Row]) -> Iterator[str]:
 def as_trl(rows: Iterator[Row]) -> Iterator[str]:
     """TRL's conversational form: messages; the prompt is not repeated in the answers."""
     return as_lines(
-        _trl(row, prompt=row["prompt"], answer=lambda text: [{"role": "assistant", "content": text}]) for row in rows
+        _trl(row, prompt=row["prompt"], answer=lambda text: [{"role": "assistant", "content": text}])
+        for row in _pairs(rows)
     )
 
 
 def as_trl_text(rows: Iterator[Row]) -> Iterator[str]:
     """TRL's standard form: strings. A prompt of one user message is its text; longer ones become a transcript."""
-    return as_lines(_trl(row, prompt=_transcript(row["prompt"]), answer=lambda text: text) for row in rows)
+    return as_lines(_trl(row, prompt=_transcript(row["prompt"]), answer=lambda text: text) for row in _pairs(rows))
+
+
+def _pairs(rows: Iterator[Row]) -> Iterator[Row]:
+    """A list as the pairs of which one is better; any other row as it is."""
+    for row in rows:
+        if "completions" not in row:
+            yield row
+            continue
+        for better, worse in combinations(zip(row["ranks"], row["completions"], strict=True), 2):
+            if better[0] < worse[0]:
+                yield {"prompt": row["prompt"], "chosen": better[1], "rejected": worse[1]}
 
 
 def _trl(row: Row, *, prompt: Any, answer: Callable[[str], Any]) -> Row:

@@ -31,6 +31,17 @@ SCHEMAS = {
             *TRACE,
         ]
     ),
+    "listwise": pa.schema(
+        [
+            *COMMON,
+            ("completions", pa.list_(pa.string())),
+            ("ranks", pa.list_(pa.int32())),
+            ("scores", pa.list_(pa.float64())),
+            ("completion_uids", pa.list_(pa.string())),
+            ("models", pa.list_(pa.string())),
+            *TRACE,
+        ]
+    ),
     "binary": pa.schema(
         [
             *COMMON,

@@ -115,7 +115,7 @@ def test_a_pairwise_project_becomes_labels_and_demonstrations(judged, data_dir):
 
 def test_kinds_that_do_not_fit_and_names_that_are_taken_are_refused(project):
     with pytest.raises(DatasetError) as error:
-        create_dataset(project=project, name="x", kind="listwise", recipe={}, created_by=None)
+        create_dataset(project=project, name="x", kind="ratings", recipe={}, created_by=None)
     assert error.value.field == "kind"
     create_dataset(project=project, name="x", kind="pairwise", recipe={}, created_by=None)
     with pytest.raises(DatasetError) as error:
