@@ -1,33 +1,40 @@
 """Prompt trees: one prompt and its K completions as token ids, read from a dataset file.
 
-K = 1 is a demonstration or a thumb up or down, K = 2 a pair (``completions[0]`` is the chosen one). Reading refuses
-what would train silently wrong and counts whatever it leaves out; the counts land in ``result.json``.
+K = 1 is a demonstration, a thumb up or down or a rating, K = 2 a pair (``completions[0]`` is the chosen one), K ≥ 2 a
+ranked list. Reading refuses what would train silently wrong and counts whatever it leaves out; the counts land in
+``result.json``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.engine.errors import EngineError
 from training.engine.rendering import ChatRenderer, EncoderRenderer
-from training.engine.rows import Row, column, flag, messages, number, read_rows, text
+from training.engine.rows import Row, messages, read_rows, text, texts
+from training.engine.targets import READERS, is_decided, keep_of_list, read_targets
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-KINDS = ("pairwise", "binary", "demonstration")
 
 
 @dataclass(frozen=True, slots=True)
 class PromptTree:
     """A prompt and its K completions as token ids.
 
-    ``row`` is the 0-based row of the file. ``targets``: pairwise ``{"p", "weight", "margin"}``, binary
-    ``{"label", "weight"}``, demonstration ``{"weight"}``. For encoders ``prompt`` is empty and every completion is
-    the whole conversation with its special tokens, because an encoder reads all of it at once.
+    ``row`` is the 0-based row of the file. ``targets`` by kind of dataset, each with ``weight``:
+    pairwise ``p`` (probability that the chosen one is better), ``margin``, ``offset`` and ``gap`` (None where the row
+    has none), ``tie`` (probability that neither is better), ``group`` and ``slice`` (names or None);
+    listwise ``rank`` (one per completion: 0 is best, equal ranks tie, -1 was not ranked and stands behind the others)
+    and ``rewards`` (one per completion, higher is better, or None);
+    binary ``label`` (None where there is only a rating), ``ratings`` (numbers by aspect, or None), ``group``,
+    ``slice``; demonstration nothing more.
+    For encoders ``prompt`` is empty and every completion is the whole conversation with its special tokens, because an
+    encoder reads all of it at once.
     """
 
     row: int
@@ -50,9 +57,11 @@ class PromptTree:
 class DataReport:
     """What reading a dataset file found; every row is in exactly one of ``used`` and the ``dropped_…`` counts.
 
-    ``truncated`` rows (encoders only) are among the used ones. ``rows_too_long`` and ``rows_identical`` name the
-    first twenty. Lengths are tokens; ``length_bias`` is the mean of chosen minus rejected; ``label_share`` the share
-    of thumbs up.
+    ``truncated`` rows (encoders only) are among the used ones. ``rows_too_long``, ``rows_identical`` and
+    ``rows_tied`` name the first twenty. Lengths are tokens; ``length_bias`` is the mean of chosen minus rejected;
+    ``label_share`` the share of thumbs up among the labels. Of lists: ``completions_min`` and ``completions_max`` are
+    the smallest and largest K, ``tied_share`` the share of all their pairs that tie, and ``merged_completions`` counts
+    those left out because the list holds the same tokens in a better place.
     """
 
     file: str
@@ -61,6 +70,7 @@ class DataReport:
     used: int = 0
     dropped_too_long: int = 0
     dropped_identical: int = 0
+    dropped_tied: int = 0
     truncated: int = 0
     max_length: int = 0
     prompt_tokens: int = 0
@@ -68,8 +78,13 @@ class DataReport:
     longest: int = 0
     length_bias: float | None = None
     label_share: float | None = None
+    completions_min: int | None = None
+    completions_max: int | None = None
+    merged_completions: int = 0
+    tied_share: float | None = None
     rows_too_long: list[int] = field(default_factory=list)
     rows_identical: list[int] = field(default_factory=list)
+    rows_tied: list[int] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """A dictionary that JSON can hold."""
@@ -96,8 +111,8 @@ def read_trees(
     missing, moves the boundary, does not end the answer with an end token or repeats the begin token; and when
     nothing is left.
     """
-    if kind not in KINDS:
-        raise EngineError(f"Datasets of kind {kind!r} cannot be read; known are {', '.join(KINDS)}.", field="kind")
+    if kind not in READERS:
+        raise EngineError(f"Datasets of kind {kind!r} cannot be read; known are {', '.join(READERS)}.", field="kind")
     renderer: ChatRenderer | EncoderRenderer = (EncoderRenderer if encoder else ChatRenderer)(tokenizer, max_length)
     report = DataReport(file=Path(path).name, kind=kind, max_length=renderer.max_length)
     trees: list[PromptTree] = []
@@ -111,7 +126,8 @@ def read_trees(
     if not trees:
         raise EngineError(
             f"{report.file} leaves nothing to learn from: of {report.rows} rows, {report.dropped_too_long} are longer "
-            f"than {renderer.max_length} tokens and {report.dropped_identical} have two identical completions. "
+            f"than {renderer.max_length} tokens, {report.dropped_identical} have identical completions only and "
+            f"{report.dropped_tied} prefer none of theirs. "
             "Raise max_length or choose another dataset version.",
             field="data",
         )
@@ -121,35 +137,46 @@ def read_trees(
 
 def _tree(row: Row, kind: str, renderer: ChatRenderer | EncoderRenderer, report: DataReport) -> PromptTree | None:
     prompt = messages(row, "prompt")
-    names = ("chosen", "rejected") if kind == "pairwise" else ("completion",)
-    answers = [text(row, name) for name in names]
-    targets = _targets(row, kind)
+    answers = _answers(row, kind)
+    targets = read_targets(row, kind)
     rendered = renderer.render(row, prompt, answers)
     if rendered is None:
         report.dropped_too_long += 1
-        _note(report.rows_too_long, row.index)
-        return None
-    if kind == "pairwise" and rendered.completions[0] == rendered.completions[1]:
+        return _leave_out(row, report.rows_too_long)
+    completions = rendered.completions
+    if len(completions) > 1 and len(set(completions)) == 1:
         report.dropped_identical += 1
-        _note(report.rows_identical, row.index)
-        return None
+        return _leave_out(row, report.rows_identical)
+    if kind == "listwise":
+        kept = _distinct(completions, targets["rank"])
+        targets = keep_of_list(targets, kept)
+        if not is_decided(targets["rank"]):
+            report.dropped_tied += 1
+            return _leave_out(row, report.rows_tied)
+        report.merged_completions += len(completions) - len(kept)
+        completions = tuple(completions[index] for index in kept)
     report.truncated += rendered.truncated
-    return PromptTree(row.index, rendered.prompt, rendered.completions, targets)
+    return PromptTree(row.index, rendered.prompt, completions, targets)
 
 
-def _targets(row: Row, kind: str) -> dict[str, Any]:
-    targets: dict[str, Any] = {"weight": number(row, "weight", default=1.0, minimum=0.0)}
-    if kind == "pairwise":
-        targets["p"] = number(row, "p", default=1.0, minimum=0.0, maximum=1.0)
-        targets["margin"] = None if column(row, "margin", None) is None else number(row, "margin", default=0.0)
-    elif kind == "binary":
-        targets["label"] = flag(row, "label")
-    return targets
+def _answers(row: Row, kind: str) -> list[str]:
+    if kind == "listwise":
+        return texts(row, "completions")
+    return [text(row, name) for name in (("chosen", "rejected") if kind == "pairwise" else ("completion",))]
 
 
-def _note(rows: list[int], index: int) -> None:
-    if len(rows) < 20:
-        rows.append(index)
+def _distinct(completions: Sequence[tuple[int, ...]], rank: Sequence[int]) -> list[int]:
+    """Of equal completions the best ranked one, in the order of the row: the same tokens cannot beat themselves."""
+    best: dict[tuple[int, ...], int] = {}
+    for index in sorted(range(len(completions)), key=lambda index: (rank[index] < 0, rank[index])):
+        best.setdefault(completions[index], index)
+    return sorted(best.values())
+
+
+def _leave_out(row: Row, named: list[int]) -> None:
+    """Remembers the row among the first twenty that were left out for one reason."""
+    if len(named) < 20:
+        named.append(row.index)
 
 
 def _summarise(trees: list[PromptTree], report: DataReport) -> None:
@@ -160,5 +187,11 @@ def _summarise(trees: list[PromptTree], report: DataReport) -> None:
     if report.kind == "pairwise":
         gaps = [len(tree.completions[0]) - len(tree.completions[1]) for tree in trees]
         report.length_bias = sum(gaps) / len(gaps)
-    if report.kind == "binary":
-        report.label_share = sum(bool(tree.targets["label"]) for tree in trees) / len(trees)
+    labels = [bool(tree.targets["label"]) for tree in trees if tree.targets.get("label") is not None]
+    if labels:
+        report.label_share = sum(labels) / len(labels)
+    if report.kind == "listwise":
+        counts = [len(tree.completions) for tree in trees]
+        report.completions_min, report.completions_max = min(counts), max(counts)
+        pairs = [one == other for tree in trees for one, other in combinations(tree.targets["rank"], 2)]
+        report.tied_share = sum(pairs) / len(pairs)

@@ -46,7 +46,9 @@ def test_prompt_and_completions_are_what_a_sampler_would_see(read, tiny_tokenize
     assert tree.prompt[0] == BEGIN
     assert tiny_tokenizer.decode(tree.completions[0]) == "Yes.<|end|>"
     assert tiny_tokenizer.decode(tree.completions[1]) == "No.<|end|>"
-    assert tree.targets == {"p": 0.75, "margin": 1.5, "weight": 2.0}
+    assert tree.targets == {
+        "p": 0.75, "margin": 1.5, "weight": 2.0, "offset": None, "gap": None, "tie": 0.0, "group": None, "slice": None,
+    }  # fmt: skip
     assert tree.row == 0
 
 
@@ -189,6 +191,12 @@ def test_an_answer_that_contains_the_end_token_is_refused(read):
         ({"p": "yes"}, "p"),
         ({"weight": -1}, "weight"),
         ({"margin": float("nan")}, "margin"),
+        ({"offset": "two"}, "offset"),
+        ({"gap": True}, "gap"),
+        ({"tie": -0.1}, "tie"),
+        ({"votes_tie": -1}, "votes_tie"),
+        ({"group": 3}, "group"),
+        ({"slice": ["maths"]}, "slice"),
     ],
 )
 def test_a_value_of_the_wrong_kind_is_refused_with_row_and_column(read, change, field):
@@ -202,6 +210,115 @@ def test_a_value_of_the_wrong_kind_is_refused_with_row_and_column(read, change, 
 def test_a_label_must_be_true_or_false(read, label):
     with pytest.raises(EngineError, match="true or false"):
         read([demonstration("Yes.") | {"label": label}], "binary")
+
+
+def test_what_a_pair_says_beside_the_choice_becomes_targets(read):
+    said = {"offset": 1.0, "gap": -0.5, "group": "experts", "slice": "maths"}
+    trees, _ = read([pair(**said), pair(offset=None, group=None)])
+    assert {name: trees[0].targets[name] for name in said} == said
+    assert {trees[1].targets[name] for name in said} == {None}
+
+
+def test_the_share_of_ties_is_a_column_or_follows_from_the_votes(read):
+    votes = {"votes_tie": 1, "votes_chosen": 2, "votes_rejected": 1}
+    trees, _ = read([pair(), pair(**votes), pair(**votes, tie=0.5), pair(votes_tie=0, votes_chosen=0)])
+    assert [tree.targets["tie"] for tree in trees] == [0.0, 0.25, 0.5, 0.0]
+
+
+def test_a_rating_needs_no_label(read):
+    rated = demonstration("Yes.") | {"ratings": {"helpful": 4, "honest": None}, "slice": "maths"}
+    trees, report = read([rated, rated | {"label": True, "ratings": None}, rated | {"label": False}], "binary")
+    assert [tree.targets["ratings"] for tree in trees] == [{"helpful": 4.0}, None, {"helpful": 4.0}]
+    assert [tree.targets["label"] for tree in trees] == [None, True, False]
+    assert report.label_share == 0.5
+
+
+@pytest.mark.parametrize("ratings", [4, {"helpful": "much"}, {"helpful": True}])
+def test_a_rating_must_be_numbers_by_aspect(read, ratings):
+    with pytest.raises(EngineError) as refusal:
+        read([demonstration("Yes.") | {"ratings": ratings}], "binary")
+    assert (refusal.value.row, refusal.value.field) == (0, "ratings")
+
+
+def listed(*completions, **more):
+    return {"prompt": user("Is it?"), "completions": list(completions)} | more
+
+
+def test_a_list_is_a_tree_of_its_completions_in_the_order_of_the_row(read, tiny_tokenizer):
+    trees, report = read([listed("B.", "A.", "C.", ranks=[1, 0, 1], weight=2.0)], "listwise")
+    assert [tiny_tokenizer.decode(completion)[:2] for completion in trees[0].completions] == ["B.", "A.", "C."]
+    assert trees[0].targets == {"rank": (1, 0, 1), "rewards": None, "weight": 2.0}
+    assert (report.completions_min, report.completions_max, report.tied_share) == (3, 3, 1 / 3)
+
+
+def test_ranks_follow_from_rewards_and_shares_of_votes_are_rewards(read):
+    rows = [
+        listed("A.", "B.", "C.", rewards=[0.5, 2, 0.5]),
+        listed("A.", "B.", ranks=[0, 1], scores=[0.75, 0.25]),
+        listed("A.", "B.", ranks=[0, 1], rewards=[3, 1], scores=[0.75, 0.25]),
+    ]
+    trees, report = read(rows, "listwise")
+    assert [tree.targets["rank"] for tree in trees] == [(1, 0, 1), (0, 1), (0, 1)]
+    assert [tree.targets["rewards"] for tree in trees] == [(0.5, 2.0, 0.5), (0.75, 0.25), (3.0, 1.0)]
+    assert (report.completions_min, report.completions_max) == (2, 3)
+
+
+def test_completions_without_a_rank_are_kept_as_such(read):
+    trees, _ = read([listed("A.", "B.", "C.", ranks=[0, None, -7])], "listwise")
+    assert trees[0].targets["rank"] == (0, -1, -1)
+
+
+def test_of_equal_completions_in_a_list_the_best_ranked_stays(read, tiny_tokenizer):
+    trees, report = read([listed("A.", "B.", "A.", "A.", ranks=[2, 1, 0, None], rewards=[1, 2, 3, 4])], "listwise")
+    assert [tiny_tokenizer.decode(completion)[:2] for completion in trees[0].completions] == ["B.", "A."]
+    assert (trees[0].targets["rank"], trees[0].targets["rewards"]) == ((1, 0), (2.0, 3.0))
+    assert report.merged_completions == 2
+
+
+def test_lists_without_a_choice_are_left_out_and_counted(read):
+    rows = [
+        listed("A.", "A.", ranks=[0, 1]),
+        listed("A.", "B.", ranks=[1, 1]),
+        listed("A.", "B.", "B.", ranks=[0, 0, 1]),
+        listed("A.", "word " * 200, ranks=[0, 1]),
+        listed("A.", "B.", ranks=[0, 1]),
+    ]
+    trees, report = read(rows, "listwise", max_length=60)
+    assert [tree.row for tree in trees] == [4]
+    assert (report.rows_identical, report.rows_tied, report.rows_too_long) == ([0], [1, 2], [3])
+    assert report.rows == report.used + report.dropped_identical + report.dropped_tied + report.dropped_too_long
+    assert report.merged_completions == 0
+    with pytest.raises(EngineError, match="2 prefer none"):
+        read(rows[:3], "listwise")
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"completions": ["A."]}, "completions"),
+        ({"completions": "A. B."}, "completions"),
+        ({"completions": ["A.", " "]}, "completions"),
+        ({"ranks": [0]}, "ranks"),
+        ({"ranks": [0, 0.5]}, "ranks"),
+        ({"ranks": None}, "ranks"),
+        ({"rewards": [1, "2"]}, "rewards"),
+        ({"rewards": [1, float("inf")]}, "rewards"),
+        ({"scores": [1]}, "scores"),
+    ],
+)
+def test_a_list_with_a_wrong_column_is_refused_with_row_and_column(read, change, field):
+    good = listed("A.", "B.", ranks=[0, 1])
+    with pytest.raises(EngineError) as refusal:
+        read([good, good | change], "listwise")
+    assert (refusal.value.row, refusal.value.field) == (1, field)
+
+
+def test_an_encoder_reads_lists(read, encoder_tokenizer):
+    trees, _ = read(
+        [listed("Yes.", "No.", "Go.", ranks=[0, 1, 2])], "listwise", tokenizer=encoder_tokenizer, encoder=True
+    )
+    assert len(trees[0].completions) == 3
+    assert trees[0].prompt == ()
 
 
 def test_a_dataset_of_another_kind_is_refused_by_its_columns(read):

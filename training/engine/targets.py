@@ -1,0 +1,84 @@
+"""What a dataset row says about its completions, read into the targets of a prompt tree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from training.engine.rows import Row, column, flag, label, number, numbers, ranks, ratings
+
+Targets = dict[str, Any]
+
+
+def read_targets(row: Row, kind: str) -> Targets:
+    """The targets of a row, by the kind of its dataset (listed at PromptTree); a column that is missing or null is
+    None, except as noted.
+
+    Raises EngineError with row, column and cure for a value of the wrong kind or out of bounds.
+    """
+    weight = number(row, "weight", default=1.0, minimum=0.0)
+    return READERS[kind](row) | {"weight": weight}
+
+
+def _pairwise(row: Row) -> Targets:
+    return {
+        "p": number(row, "p", default=1.0, minimum=0.0, maximum=1.0),
+        "margin": number(row, "margin", default=None),
+        "offset": number(row, "offset", default=None),
+        "gap": number(row, "gap", default=None),
+        "tie": _tie(row),
+        "group": label(row, "group"),
+        "slice": label(row, "slice"),
+    }
+
+
+def _tie(row: Row) -> float:
+    """The probability that neither is better: column `tie`, else the share of tied votes, else 0."""
+    tie = number(row, "tie", default=None, minimum=0.0, maximum=1.0)
+    if tie is not None:
+        return tie
+    votes = [number(row, f"votes_{side}", default=0.0, minimum=0.0) for side in ("tie", "chosen", "rejected")]
+    return votes[0] / sum(votes) if sum(votes) else 0.0
+
+
+def _binary(row: Row) -> Targets:
+    rated = ratings(row, "ratings")
+    # A rating says more than a thumb, so a row that has one needs no other.
+    thumb = None if rated is not None and column(row, "label", None) is None else flag(row, "label")
+    return {"label": thumb, "ratings": rated, "group": label(row, "group"), "slice": label(row, "slice")}
+
+
+def _listwise(row: Row) -> Targets:
+    """Ranks from the column `ranks`, else from the rewards, and rewards from `rewards`, else from `scores` (the share
+    of its votes that a completion won, in datasets built here)."""
+    count = len(column(row, "completions"))
+    rewards = numbers(row, "rewards", count=count)
+    rewards = numbers(row, "scores", count=count) if rewards is None else rewards
+    rank = ranks(row, "ranks", count=count)
+    if rank is None and rewards is None:
+        raise row.error("ranks", "the row has neither ranks nor rewards; write one of them, a number per completion.")
+    if rank is None:
+        places = sorted(set(rewards or ()), reverse=True)
+        rank = [places.index(reward) for reward in rewards or ()]
+    return {"rank": tuple(rank), "rewards": None if rewards is None else tuple(rewards)}
+
+
+def _demonstration(row: Row) -> Targets:
+    return {}
+
+
+READERS = {"pairwise": _pairwise, "binary": _binary, "listwise": _listwise, "demonstration": _demonstration}
+
+
+def keep_of_list(targets: Targets, kept: Sequence[int]) -> Targets:
+    """The targets of a list of which only the completions `kept` remain."""
+    rewards = targets["rewards"]
+    return targets | {
+        "rank": tuple(targets["rank"][index] for index in kept),
+        "rewards": None if rewards is None else tuple(rewards[index] for index in kept),
+    }
+
+
+def is_decided(rank: Sequence[int]) -> bool:
+    """Whether a list puts one completion before another: one that was not ranked (-1) is behind those that were."""
+    return len(set(rank)) > 1
