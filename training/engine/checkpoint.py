@@ -50,7 +50,7 @@ class Checkpoints:
         randoms, random_tensors = _random_state()
         with whole_folder(self._path(step)) as partial:
             contents = (
-                {name: parameter.detach() for name, parameter in model.named_parameters()},
+                _trained(model),
                 _optimizer_tensors(optimizer),
                 random_tensors,
             )
@@ -86,7 +86,7 @@ class Checkpoints:
             raise EngineError(message, field="out")
         weights, moments, randoms = (load_file(path / name) for name in TENSOR_FILES)
         with torch.no_grad():
-            for name, parameter in model.named_parameters():
+            for name, parameter in _trained(model).items():
                 parameter.copy_(weights[name])
         _restore_optimizer(optimizer, moments)
         _restore_random(document["random"], randoms)
@@ -97,6 +97,11 @@ class Checkpoints:
 
     def _steps(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("step-*") if path.suffix != PARTIAL)
+
+
+def _trained(model: nn.Module) -> dict[str, Tensor]:
+    """The weights that training changes; frozen ones are in the folder that the run began with."""
+    return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -8,7 +8,6 @@ with a model.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,30 +111,31 @@ def load_reward(
 ) -> tuple[RewardModel, PreTrainedTokenizerBase]:
     """A reward model and its tokenizer, with dropout off: a trained one, or a new head (from ``seed``) on any backbone.
 
-    ``pooling`` of a new one is ``last`` for decoders and ``mean`` for encoders unless given.
+    ``pooling`` of a new one is ``last`` for decoders and ``mean`` for encoders unless given. EngineError when the
+    folder is refused or damaged, or holds a model that was trained with another pooling.
     """
-    from safetensors.torch import load_file
     from transformers import AutoModel
 
     from training.engine.reward import RewardModel, is_bidirectional
+    from training.engine.reward.files import read_head, read_settings
 
     folder = model_folder(path)
+    stored = read_settings(folder)
+    if stored and pooling not in (None, stored.pooling):
+        raise EngineError(
+            f"{folder.name} was trained with pooling {stored.pooling!r}, not {pooling!r}. Set pooling to 'auto'.",
+            field="config.pooling",
+        )
     backbone = _load(AutoModel, folder, dtype).to(device)
     disable_dropout(backbone)
-    stored: dict[str, Any] = {}
-    if (folder / REWARD_FILE).exists():
-        stored = json.loads((folder / REWARD_FILE).read_text(encoding="utf-8"))
-        if stored.get("pooling") not in ("last", "mean", "cls") or not (folder / HEAD_FILE).exists():
-            raise EngineError(f"{folder.name}: {REWARD_FILE} or {HEAD_FILE} is damaged; train it again.", field="model")
     tokenizer = _tokenizer(folder)
     default: Pooling = "last"
     if is_bidirectional(backbone):
         default = "mean"
         tokenizer.model_max_length = min(tokenizer.model_max_length, _positions(backbone.config))
-    model = RewardModel(backbone, pooling=stored.get("pooling") or pooling or default, seed=seed)
+    model = RewardModel(backbone, pooling=stored.pooling if stored else pooling or default, seed=seed)
     if stored:
-        model.head.load_state_dict(load_file(folder / HEAD_FILE, device=device))
-        model.mean, model.std = float(stored["mean"]), float(stored["std"])
+        read_head(model, folder, stored)
     return model.eval(), tokenizer
 
 
@@ -143,20 +143,29 @@ def save_policy(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: st
     """Writes a folder that transformers and vLLM open: safetensors, configuration, tokenizer and chat template."""
     from training.engine.scorer import causal_model
 
-    causal_model(model).save_pretrained(folder)
+    _save_weights(causal_model(model), Path(folder))
     tokenizer.save_pretrained(folder)
 
 
 def save_reward(model: RewardModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
-    """Writes the backbone as a transformers folder, and beside it the head and how it pools and scales."""
-    from safetensors.torch import save_file
+    """Writes the backbone as a transformers folder, and beside it the head and what it stands for."""
+    from training.engine.reward.files import write
 
     folder = Path(folder)
-    model.backbone.save_pretrained(folder)
+    _save_weights(model.backbone, folder)
     tokenizer.save_pretrained(folder)
-    save_file({name: value.contiguous().cpu() for name, value in model.head.state_dict().items()}, folder / HEAD_FILE)
-    content = {"pooling": model.pooling, "mean": model.mean, "std": model.std}
-    (folder / REWARD_FILE).write_text(json.dumps(content) + "\n", encoding="utf-8")
+    write(model, folder)
+
+
+def _save_weights(model: Any, folder: Path) -> None:
+    """Whole weights for transformers and vLLM; a model with adapters leaves them beside these, too."""
+    from training.engine.adapters import FOLDER, adapter_layers, merged_weights, save_adapters
+
+    if not adapter_layers(model):
+        model.save_pretrained(folder)
+        return
+    model.save_pretrained(folder, state_dict=merged_weights(model))
+    save_adapters(model, folder / FOLDER)
 
 
 def disable_dropout(model: nn.Module) -> None:

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from training.engine.errors import EngineError
-from training.engine.methods import METHODS, Method, Parameter
+from training.engine.losses import LOSSES
+from training.engine.methods import Method, Parameter
+from training.engine.terms import read_plus
 
 SPLITS = ("train", "validation", "test")
 
@@ -46,6 +48,11 @@ TRAIN_CONFIG: tuple[Parameter, ...] = (
     Parameter("layout", "auto", "tree shares the prompt between its completions.", choices=("auto", "tree", "padded")),
     DTYPE,
     DEVICE,
+    Parameter("lora_rank", 0, "Rank of the adapters (LoRA) that are trained; 0 trains all weights.", minimum=0),
+    Parameter("lora_alpha", 32.0, "Adapters are scaled by lora_alpha / lora_rank.", minimum=0.0),
+    Parameter("gradient_checkpointing", False, "Keep no activations inside layers: less memory, about a third slower."),
+    Parameter("compile", False, "Compile the layers with torch.compile; pays on a GPU and in long runs only."),
+    Parameter("plus", "", "Further losses on the same data, such as 0.2*sft + 0.5*ipo."),
     Parameter("checkpoint_seconds", 60.0, "Seconds between checkpoints; 0 makes one after every step.", minimum=0),
 )
 
@@ -191,9 +198,9 @@ def _check_keys(document: Mapping[str, Any], task: str) -> None:
 
 
 def _method(name: Any) -> Method:
-    if not isinstance(name, str) or name not in METHODS:
-        raise EngineError(f"'method' must be one of {_listed(METHODS)}; it is {_shown(name)}.", field="method")
-    return METHODS[name]
+    if not isinstance(name, str) or name not in LOSSES:
+        raise EngineError(f"'method' must be one of {_listed(LOSSES)}; it is {_shown(name)}.", field="method")
+    return LOSSES[name]
 
 
 def _config(given: Any, task: str, method: Method | None) -> dict[str, Any]:

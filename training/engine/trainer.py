@@ -25,7 +25,6 @@ from training.engine.batch import Layout, plan_steps
 from training.engine.checkpoint import Checkpoints
 from training.engine.errors import Cancelled, EngineError
 from training.engine.files import write_json
-from training.engine.losses import KtoBaseline
 from training.engine.objectives import Examples, Objective
 from training.engine.optimiser import adamw, learning_rate_factor
 from training.engine.passes import Passes, Sums
@@ -66,6 +65,7 @@ class Totals:
     examples: int = 0
     tokens: int = 0
     train_seconds: float = 0.0
+    reference_seconds: float = 0.0
     loss_first: float | None = None
     loss_last: float | None = None
 
@@ -104,7 +104,6 @@ class Trainer:
         self._stop = stop or Stop()
         self._bad_batch = bad_batch
         self._on_first_loss = on_first_loss
-        self._baseline = KtoBaseline()
         self._plans: dict[int, list[list[list[int]]]] = {}
         self.steps = settings.epochs * len(self.plan(0))
 
@@ -128,7 +127,7 @@ class Trainer:
         restored = self._checkpoints and self._checkpoints.restore(model=self.model, optimizer=self._optimizer)
         if restored:
             step, state = restored
-            self._baseline.load_state_dict(state.pop("baseline"))
+            self.passes.baseline.load_state_dict(state.pop("baseline"))
             self.totals = Totals(**{**state, "step": step})
         return self.totals.step
 
@@ -150,8 +149,7 @@ class Trainer:
     def save(self) -> None:
         """Write a checkpoint of this moment, where checkpoints are kept at all."""
         if self._checkpoints:
-            baseline = {name: float(value) for name, value in self._baseline.state_dict().items()}
-            state = {**asdict(self.totals), "baseline": baseline}
+            state = {**asdict(self.totals), "baseline": self.passes.baseline.state_dict()}
             self._checkpoints.save(step=state.pop("step"), model=self.model, optimizer=self._optimizer, state=state)
 
     def first_loss(self) -> float:
@@ -168,7 +166,7 @@ class Trainer:
             group["lr"] = chosen.learning_rate * factor
 
         self._optimizer.zero_grad(set_to_none=True)
-        sums = self.passes.over(self.examples, micro_batches, backward=True, baseline=self._baseline)
+        sums = self.passes.over(self.examples, micro_batches, backward=True, step=totals.step)
         norm = float(nn.utils.clip_grad_norm_(self._parameters, chosen.max_grad_norm or math.inf))
         loss = sums.mean("loss")
         if not math.isfinite(loss + norm):

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 
 from training.engine import startchecks
+from training.engine.acceleration import compile_layers, recompute_layers
+from training.engine.adapters import adapters_off, add_adapters
 from training.engine.batch import Layout
 from training.engine.checkpoint import Checkpoints
 from training.engine.errors import EngineError
@@ -90,7 +92,8 @@ class TrainingJob:
             token_budget=self.config["token_budget"],
             between=between,
         )
-        splits = {name: reader.over(examples) for name, examples in self.splits.items()}
+        with adapters_off(self.model):
+            splits = {name: reader.over(examples) for name, examples in self.splits.items()}
         self.reference_seconds = time.perf_counter() - started
         return splits
 
@@ -173,8 +176,18 @@ class TrainingJob:
     def _load(self) -> tuple[Any, Any]:
         """The model in float32, whatever the arithmetic is: small updates would be lost in bfloat16 weights."""
         if self.method.shape == "reward":
-            return load_reward(self._folder, device=str(self._device), seed=self.config["seed"])
-        return load_policy(self._folder, device=str(self._device))
+            model, tokenizer = load_reward(self._folder, device=str(self._device), seed=self.config["seed"])
+            learner = model.backbone
+        else:
+            model, tokenizer = load_policy(self._folder, device=str(self._device))
+            learner = model
+        if rank := self.config["lora_rank"]:
+            add_adapters(learner, rank=rank, alpha=self.config["lora_alpha"], seed=self.config["seed"])
+        if self.config["gradient_checkpointing"]:
+            recompute_layers(learner)
+        if self.config["compile"]:
+            compile_layers(learner)
+        return model, tokenizer
 
     def _read(self, split: str, path: Path) -> Examples:
         kind = dataset_kind(self.method.name)

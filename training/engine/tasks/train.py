@@ -26,7 +26,7 @@ def run(spec: Spec, folder: RunFolder, *, stop: Stop) -> dict[str, Any]:
     splits = job.with_reference(folder.checkpoint / "reference")
     trainer = job.trainer(splits["train"], checkpoints=checkpoints, bad_batch=folder.path / "bad_batch.json")
     if trainer.resume() == 0:
-        trainer.totals.train_seconds = job.reference_seconds
+        trainer.totals.train_seconds = trainer.totals.reference_seconds = job.reference_seconds
     try:
         totals = trainer.train()
         figures = job.evaluate(trainer, splits)

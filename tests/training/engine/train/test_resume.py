@@ -52,10 +52,11 @@ def wait_until_between_checkpoints(process, out, *, steps_per_epoch):
 
 
 def assert_same_result(one, other):
-    for file in sorted((one / "model").iterdir()):
-        assert file.read_bytes() == (other / "model" / file.name).read_bytes(), file.name
+    for file in (path for path in sorted((one / "model").rglob("*")) if path.is_file()):
+        name = file.relative_to(one)
+        assert file.read_bytes() == (other / name).read_bytes(), name
     assert curve(one) == curve(other)
-    untimed = {"train_seconds": None, "peak_memory_bytes": None}
+    untimed = {"train_seconds": None, "reference_seconds": None, "peak_memory_bytes": None}
     assert {**result_of(one), **untimed} == {**result_of(other), **untimed}
 
 
@@ -112,9 +113,11 @@ class StopAtStep(Stop):
         pass
 
 
-@pytest.mark.parametrize("method", ["bradley_terry", "sft"])
-def test_a_run_stopped_in_mid_epoch_resumes_to_the_same_bits(tmp_path, tiny_policy_dir, method):
-    config = {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3}
+@pytest.mark.parametrize(
+    ("method", "more"), [("bradley_terry", {}), ("sft", {"gradient_checkpointing": True}), ("dpo", {"lora_rank": 4})]
+)
+def test_a_run_stopped_in_mid_epoch_resumes_to_the_same_bits(tmp_path, tiny_policy_dir, method, more):
+    config = {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3, **more}
     spec = write_spec(tmp_path / "in", method, tiny_policy_dir, **config)
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
     folder = RunFolder(stopped, echo=False).open(read_spec(spec))

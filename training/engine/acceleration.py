@@ -1,0 +1,41 @@
+"""What trades memory for time, and preparation for speed; neither changes what is computed."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from training.engine.errors import EngineError
+
+
+def recompute_layers(model: Any) -> None:
+    """Gradient checkpointing (arXiv:1604.06174): a layer's activations are made again in the backward pass.
+
+    EngineError for a transformers model that cannot do it. Passes without gradients are as before.
+    """
+    layers = [layer for layer in model.modules() if isinstance(layer, GradientCheckpointingLayer)]
+    if not model.supports_gradient_checkpointing or not layers:
+        raise EngineError(
+            f"Models of type {model.config.model_type!r} cannot recompute their layers. Set gradient_checkpointing to "
+            "false, and lower token_budget to save memory.",
+            field="config.gradient_checkpointing",
+        )
+    model.gradient_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
+    for layer in layers:
+        # Layers look at this flag alone; the parts below stay in evaluation mode, without any randomness.
+        layer.training = True
+
+
+def compile_layers(model: nn.Module) -> None:
+    """torch.compile of the layers below the vocabulary projection, for lengths that vary.
+
+    EngineError where there is no compiler.
+    """
+    if not torch.cuda.is_available() and not any(shutil.which(name) for name in ("g++", "clang++")):
+        raise EngineError("There is no C++ compiler here. Set compile to false.", field="config.compile")
+    backbone: Any = model.base_model
+    backbone.compile(dynamic=True)
