@@ -51,6 +51,10 @@ def data_checks(split: str, report: DataReport) -> list[Check]:
     if report.kind == "pairwise":
         message = f"{same} pairs have the same tokens on both sides and were left out."
         checks.append(Check(f"{split}.identical", "warning" if same else "ok", message, same))
+    if report.kind == "listwise":
+        lost = same + report.dropped_tied
+        message = f"{same} lists hold one text only, {report.dropped_tied} prefer none of theirs; they were left out."
+        checks.append(Check(f"{split}.undecided", "warning" if lost else "ok", message, lost))
     if report.truncated:
         message = (
             f"Earlier messages of {report.truncated} conversations were left out to fit {report.max_length} tokens."
@@ -63,7 +67,8 @@ def shape_checks(trees: Sequence[PromptTree], kind: str, config: Mapping[str, An
     """Length bias of pairs, balance of labels: what a model could learn instead of quality."""
     if kind == "pairwise":
         return [_length_bias(trees), _undecided(trees)]
-    return [_label_balance(trees, config)] if kind == "binary" else []
+    labelled = [tree for tree in trees if tree.targets.get("label") is not None]
+    return [_label_balance(labelled, config)] if kind == "binary" and labelled else []
 
 
 def overlap_check(train: Path, held_out: Path, split: str) -> Check:
