@@ -6,7 +6,8 @@ from django import forms
 
 from annotate.models import Project
 from exports.models import DatasetVersion
-from training.engine.methods import METHODS, Parameter, dataset_kind
+from training.engine.losses import LOSSES
+from training.engine.methods import Parameter
 from training.engine.spec import SAMPLE_CONFIG, parameters
 from training.models import Model
 from training.services.runs import DEFAULT_PROMPTS, MOST_PROMPTS
@@ -42,7 +43,7 @@ def field_for(parameter: Parameter) -> forms.Field:
     if isinstance(parameter.default, float):
         widget = forms.NumberInput(attrs={"step": "any"})
         return forms.FloatField(min_value=parameter.minimum, max_value=parameter.maximum, widget=widget, **shared)
-    return forms.CharField(**shared)
+    return forms.CharField(required=bool(parameter.default), max_length=200, **shared)
 
 
 def _whole(bound: float | None) -> int | None:
@@ -91,10 +92,10 @@ class VersionField(forms.ModelChoiceField):
 class TrainForm(ConfigForm):
     def __init__(self, *args: Any, project: Project, method: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        reward = METHODS[method].shape == "reward"
+        reward = LOSSES[method].trains != "policy"
         models = Model.objects.filter(project=project)
         versions = DatasetVersion.objects.filter(
-            dataset__project=project, dataset__kind=dataset_kind(method), status=DatasetVersion.Status.READY
+            dataset__project=project, dataset__kind=LOSSES[method].dataset_kind, status=DatasetVersion.Status.READY
         ).select_related("dataset")
         self.fields["model"] = forms.ModelChoiceField(
             models if reward else models.filter(kind=Model.Kind.POLICY),
@@ -108,7 +109,7 @@ class TrainForm(ConfigForm):
             empty_label=None,
             help_text="The rows to learn from; the held-out ones measure what came of it.",
         )
-        self.add_knobs(parameters("train", METHODS[method]), own=METHODS[method].parameters)
+        self.add_knobs(parameters("train", LOSSES[method]), own=LOSSES[method].parameters)
 
 
 class SampleForm(ConfigForm):

@@ -15,7 +15,7 @@ from annotate.access import ALLOWED, get_project, role_in
 from annotate.models import Completion
 from feedback_site.accounts.models import User
 from training.access import get_model, get_run
-from training.engine.methods import METHODS, dataset_kind
+from training.engine.losses import LOSSES
 from training.forms import ModelForm, SampleForm, TrainForm
 from training.models import Run
 from training.paths import data_dir, run_inputs
@@ -36,7 +36,7 @@ def runs(request: HttpRequest, slug: str) -> HttpResponse:
     context = {
         "project": project,
         "page": Paginator(found, PER_PAGE).get_page(request.GET.get("page")),
-        "methods": [(method, dataset_kind(method.name)) for method in METHODS.values()],
+        "methods": [(method, method.dataset_kind) for method in LOSSES.values()],
         "may_manage": role_in(user, project) in ALLOWED["manage"],
     }
     return render(request, "training/runs.html", context)
@@ -48,7 +48,7 @@ def train(request: HttpRequest, slug: str, method: str) -> HttpResponse:
     """The form of one method, made from the engine's table."""
     user = cast(User, request.user)
     project = get_project(user, slug, "manage")
-    if method not in METHODS:
+    if method not in LOSSES:
         messages.error(request, f"There is no method “{method}”. Choose one of these.")
         return redirect("runs", slug=slug)
     chosen = {name: request.GET.get(name) for name in ("model", "dataset_version")}
@@ -69,7 +69,7 @@ def train(request: HttpRequest, slug: str, method: str) -> HttpResponse:
             form.add_error(field if field in form.fields else None, error.message)
         else:
             return redirect("run", pk=run.pk)
-    context = {"project": project, "form": form, "method": METHODS[method], "kind": dataset_kind(method)}
+    context = {"project": project, "form": form, "method": LOSSES[method], "kind": LOSSES[method].dataset_kind}
     return render(request, "training/train.html", context)
 
 
@@ -108,7 +108,7 @@ def run(request: HttpRequest, pk: int) -> HttpResponse:
         "run": found,
         "settings": [(name.replace("_", " "), value) for name, value in found.config.items()],
         "spec": _spec(found),
-        "method": METHODS.get(found.method),
+        "method": LOSSES.get(found.method),
         "result": found.result or {},
         "warnings": [check for check in checks if check["level"] != "ok"],
         "passed": [check for check in checks if check["level"] == "ok"],
@@ -189,7 +189,7 @@ def model(request: HttpRequest, pk: int) -> HttpResponse:
         "model": found,
         "lineage": lineage(found),
         "children": found.children.all(),
-        "methods": [method for method in METHODS.values() if found.kind == "policy" or method.shape == "reward"],
+        "methods": [method for method in LOSSES.values() if found.kind == "policy" or method.trains != "policy"],
         "may_manage": role_in(user, found.project) in ALLOWED["manage"],
     }
     return render(request, "training/model.html", context)

@@ -20,7 +20,8 @@ from typing import Any
 
 from training.engine.errors import Cancelled, EngineError
 from training.engine.files import write_atomic
-from training.engine.methods import METHODS, Method, Parameter
+from training.engine.losses import LOSSES
+from training.engine.methods import Method, Parameter
 from training.engine.runfolder import FolderBusy, RunFolder, is_done
 from training.engine.spec import TRAIN_CONFIG, Spec, check_files, parameters, read_spec, validate
 from training.engine.stop import Stop
@@ -149,7 +150,7 @@ def _parser(method: Method | None) -> argparse.ArgumentParser:
 
 
 def _add_train(commands: Any, method: Method | None) -> None:
-    listed = "\n".join(f"  {one.name:<14} {one.title} ({one.paper})" for one in METHODS.values())
+    listed = "\n".join(f"  {one.name:<14} {one.title} ({one.paper})" for one in LOSSES.values())
     about = f"{method.title}. {method.summary}\nPitfall: {method.pitfall}\nPaper: {method.paper}" if method else listed
     trainer = commands.add_parser(
         "train",
@@ -157,7 +158,7 @@ def _add_train(commands: Any, method: Method | None) -> None:
         description=about if method else f"Methods:\n{listed}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    trainer.add_argument("--method", required=True, choices=METHODS, metavar="NAME", help=", ".join(METHODS))
+    trainer.add_argument("--method", required=True, choices=LOSSES, metavar="NAME", help=", ".join(LOSSES))
     trainer.add_argument("--model", required=True, help="folder (or hub name) of the model to start from")
     trainer.add_argument("--reference", help="folder of the reference policy; the model itself when left out")
     trainer.add_argument(
@@ -206,7 +207,7 @@ def _method_named_in(arguments: Sequence[str]) -> Method | None:
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--method", nargs="?")
     known, _ = first.parse_known_args(arguments)
-    return METHODS.get(known.method or "")
+    return LOSSES.get(known.method or "")
 
 
 def _spec_of_options(options: argparse.Namespace) -> Spec:

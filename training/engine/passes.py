@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from training.engine.baselines import KtoBaseline, new_baseline
 from training.engine.batch import Batch, Layout, make_batch
-from training.engine.losses import KtoBaseline
-from training.engine.objectives import Contribution, Examples, Objective
+from training.engine.losses import Scores
+from training.engine.objectives import Contribution, Examples, Objective, PolicyObjective
 from training.engine.scorer import score
 from training.engine.trees import PromptTree
 
@@ -70,6 +72,7 @@ class Passes:
     ) -> None:
         self.model = model
         self.objective = objective
+        self.baseline = new_baseline(objective.method)
         self.layout = layout
         self.pad_id = pad_id
         self.device = next(model.parameters()).device
@@ -89,28 +92,35 @@ class Passes:
         micro_batches: MicroBatches,
         *,
         backward: bool = False,
-        baseline: KtoBaseline | None = None,
+        step: int = 0,
         between: Callable[[], None] | None = None,
     ) -> Sums:
-        """The sums over these micro-batches; with `backward`, gradients of their mean loss are left on the parameters.
+        """The sums over these micro-batches; with `backward`, gradients of their mean loss are left on the parameters
+        and the method's baseline moves on.
 
-        `baseline` is the state that KTO's z₀ is kept in; left out, z₀ is measured afresh over these examples.
+        Without `backward` KTO's z₀ is measured afresh over these examples. `step` is the number of the optimiser step;
         `between` is called after each micro-batch, so that long evaluations can be stopped.
         """
         sums = Sums()
-        z0 = self._measure(baseline or KtoBaseline(), examples, micro_batches)
+        baseline = self._measured(examples, micro_batches, training=backward)
+        whole = WholeStep(self, examples, micro_batches) if self.objective.method.whole_step else None
         weights = [sum(self.objective.weight(examples.trees[i]) for i in indices) for indices in micro_batches]
         divisor = sum(weights) or 1.0
         for indices, weight in zip(micro_batches, weights, strict=True):
             batch = self.batch([examples.trees[index] for index in indices])
-            reference = None if examples.reference is None else self._beside(examples.reference, indices)
+            reference = self.reference_of(examples, indices)
             with torch.set_grad_enabled(backward), self._autocast():
-                contribution = self.objective(self.model, batch, reference=reference, baseline=z0)
+                if whole:
+                    contribution = whole.contribution(batch, reference)
+                else:
+                    contribution = self.objective(self.model, batch, reference=reference, baseline=baseline, step=step)
             if backward:
                 (contribution.loss / divisor).backward()
             sums.add(batch, contribution, weight)
             if between:
                 between()
+        if backward:
+            self.baseline.after_step(sums.metrics())
         return sums
 
     @torch.no_grad()
@@ -119,19 +129,62 @@ class Passes:
         with self._autocast():
             return score(self.model, self.batch(trees)).logp
 
-    def _measure(self, baseline: KtoBaseline, examples: Examples, micro_batches: MicroBatches) -> Tensor | None:
-        """z₀ over the mismatched completions of a whole step, so that it too is the same however the step is cut."""
+    @torch.no_grad()
+    def scores(self, batch: Batch, reference: Tensor | None) -> Scores:
+        """What the objective sees of a batch, without gradient."""
+        assert isinstance(self.objective, PolicyObjective)
+        with self._autocast():
+            return self.objective.scores(self.model, batch, reference)
+
+    def reference_of(self, examples: Examples, indices: Sequence[int]) -> Tensor | None:
+        """The reference's log-probs of these examples, flat, where they are known."""
+        return None if examples.reference is None else self._beside(examples.reference, indices)
+
+    def _measured(self, examples: Examples, micro_batches: MicroBatches, *, training: bool) -> Tensor:
+        """The baseline of a whole step, so that it too is the same however the step is cut."""
         if examples.mismatched is None:
-            return None
+            return self.baseline.current(self.device)
         policy, reference = [torch.zeros(0, device=self.device)], [torch.zeros(0, device=self.device)]
         for indices in micro_batches:
             trees = [tree for index in indices if (tree := examples.mismatched[index]) is not None]
             if trees:
                 policy.append(self.logps(trees))
                 reference.append(self._beside(examples.mismatched_reference, indices))
+        baseline = self.baseline if training else KtoBaseline()
+        assert isinstance(baseline, KtoBaseline)
         return baseline.update(torch.cat(policy), torch.cat(reference))
 
     def _beside(self, kept: Sequence[Tensor | None] | None, indices: Sequence[int]) -> Tensor:
         """What is kept beside these examples, flat, on the model's device."""
         assert kept is not None
         return torch.cat([value for index in indices if (value := kept[index]) is not None]).to(self.device)
+
+
+class WholeStep:
+    """For losses that compare all completions of a step (`whole_step`): their slopes are found first, without a graph,
+    over everything, and handed to each micro-batch, so that memory holds one micro-batch at a time as always."""
+
+    def __init__(self, passes: Passes, examples: Examples, micro_batches: MicroBatches) -> None:
+        self._passes = passes
+        self._objective = passes.objective
+        assert isinstance(self._objective, PolicyObjective)
+        batches = [passes.batch([examples.trees[index] for index in indices]) for indices in micro_batches]
+        references = [passes.reference_of(examples, indices) for indices in micro_batches]
+        parts = [passes.scores(batch, known) for batch, known in zip(batches, references, strict=True)]
+        scores = Scores.joined(parts)
+        logp = scores.logp.detach().requires_grad_()
+        trees = [tree for batch in batches for tree in batch.trees]
+        with torch.enable_grad():
+            losses = self._objective.losses(trees, replace(scores, logp=logp), None)
+            (slopes,) = torch.autograd.grad(losses.sum(), logp)
+        self._slopes = iter(slopes.split([len(part.logp) for part in parts]))
+        self._losses = iter(losses.detach().split([len(batch.trees) for batch in batches]))
+
+    def contribution(self, batch: Batch, reference: Tensor | None) -> Contribution:
+        """The sums of the next micro-batch: the value of its losses, with a graph that has the slopes."""
+        assert isinstance(self._objective, PolicyObjective)
+        scores = self._objective.scores(self._passes.model, batch, reference)
+        moved = (next(self._slopes) * (scores.logp - scores.logp.detach())).sum()
+        with torch.no_grad():
+            sums = self._objective.sums(batch.trees, scores, None)
+        return Contribution(next(self._losses).sum() + moved, sums)

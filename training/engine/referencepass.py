@@ -8,9 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from training.engine.baselines import mismatched_trees
 from training.engine.batch import micro_batches
 from training.engine.errors import EngineError
-from training.engine.losses.unpaired import mismatched_trees
 from training.engine.objectives import Examples
 from training.engine.passes import Passes
 from training.engine.reference import ReferenceCache

@@ -212,10 +212,13 @@ def _config(given: Any, task: str, method: Method | None) -> dict[str, Any]:
             what = f"method '{method.name}'" if method else f"task '{task}'"
             message = f"'config.{key}' is no setting of {what}. It knows {_listed(table)}."
             raise EngineError(message, field=f"config.{key}")
-    return {
+    config = {
         name: check_value(parameter, given[name], key=f"config.{name}") if name in given else parameter.default
         for name, parameter in table.items()
     }
+    if method:
+        read_plus(config["plus"], method)
+    return config
 
 
 def _data(given: Any) -> dict[str, str]:

@@ -20,7 +20,8 @@ from training.engine.batch import Layout
 from training.engine.checkpoint import Checkpoints
 from training.engine.errors import EngineError
 from training.engine.evaluation import evaluate
-from training.engine.methods import METHODS, dataset_kind
+from training.engine.losses import LOSSES
+from training.engine.methods import trains_reward, uses_reference
 from training.engine.modelfiles import (
     load_policy,
     load_reward,
@@ -51,14 +52,14 @@ class TrainingJob:
     def __init__(self, spec: Spec, stop: Stop, *, progress: Progress | None = None, step: int = 0) -> None:
         self.spec = spec
         self.config = spec.config
-        self.method = METHODS[spec.method or ""]
+        self.method = LOSSES[spec.method or ""]
         self.checks: list[startchecks.Check] = []
         self.data: dict[str, Any] = {}
         self.reference_seconds = 0.0
         self._stop = stop
         self._progress = progress
         self._step = step
-        self._begin = REFERENCE_END if self.method.needs_reference else 0.0
+        self._begin = REFERENCE_END if uses_reference(self.method, spec.config) else 0.0
         self._device = _device(self.config["device"])
         _seed(self.config["seed"])
         self.say(0.0, "Loading the model")
@@ -71,7 +72,7 @@ class TrainingJob:
 
     def with_reference(self, cache: Path) -> dict[str, Examples]:
         """The splits with the reference's log-probs beside them, where the method needs a reference."""
-        if not self.method.needs_reference:
+        if not self.objective.needs_reference:
             return self.splits
         started = time.perf_counter()
         if self.method.shape == "unpaired":
@@ -175,7 +176,7 @@ class TrainingJob:
 
     def _load(self) -> tuple[Any, Any]:
         """The model in float32, whatever the arithmetic is: small updates would be lost in bfloat16 weights."""
-        if self.method.shape == "reward":
+        if trains_reward(self.method, self.config):
             model, tokenizer = load_reward(self._folder, device=str(self._device), seed=self.config["seed"])
             learner = model.backbone
         else:
@@ -190,7 +191,7 @@ class TrainingJob:
         return model, tokenizer
 
     def _read(self, split: str, path: Path) -> Examples:
-        kind = dataset_kind(self.method.name)
+        kind = self.method.dataset_kind
         trees, report = read_trees(
             path, kind=kind, tokenizer=self.tokenizer, max_length=self.config["max_length"], encoder=self._encoder()
         )

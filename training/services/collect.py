@@ -11,7 +11,8 @@ from annotate.services.content import text_sha256
 from annotate.services.items import add_item
 from feedback_site.jobs.context import JobContext, JobFailed
 from training.engine.errors import EngineError
-from training.engine.methods import METHODS
+from training.engine.losses import LOSSES
+from training.engine.methods import trains_reward
 from training.engine.modelfiles import check_model_folder, weights_sha256
 from training.engine.runfolder import problems
 from training.models import Model, Run
@@ -64,7 +65,7 @@ def _checked_weights(run: Run) -> str:
 
 def _register_output(run: Run, sums: str) -> Model:
     folder = run_output(run) / "model"
-    reward = run.task == Run.Task.TRAIN and METHODS[run.method].shape == "reward"
+    reward = run.task == Run.Task.TRAIN and trains_reward(LOSSES[run.method], run.config)
     model, _ = Model.objects.get_or_create(
         run=run,
         defaults={

@@ -11,7 +11,8 @@ from exports.models import DatasetVersion
 from feedback_site.accounts.models import User
 from feedback_site.jobs.services import enqueue
 from training.engine.errors import EngineError
-from training.engine.methods import METHODS, dataset_kind
+from training.engine.losses import LOSSES
+from training.engine.methods import trains_reward
 from training.engine.spec import Spec, validate
 from training.models import Model, Run
 
@@ -59,7 +60,7 @@ def start_run(
     elif task == Run.Task.SAMPLE:
         _check_sampling(project, model, selection or Selection())
     spec = _spec(task, method, config or {})
-    if selection and task == Run.Task.TRAIN and METHODS[method].shape == "reward":
+    if selection and task == Run.Task.TRAIN and trains_reward(LOSSES[method], spec.config):
         raise RunError("prompts", "A reward model writes nothing, so it cannot be sampled.")
     with transaction.atomic():
         run = Run.objects.create(
@@ -86,7 +87,7 @@ def start_run(
 
 def _title(run: Run) -> str:
     if run.task == Run.Task.TRAIN:
-        return f"{METHODS[run.method].title} on {run.dataset_version}"
+        return f"{LOSSES[run.method].title} on {run.dataset_version}"
     return f"Sample {run.model}" if run.task == Run.Task.SAMPLE else "Make the starter policy"
 
 
@@ -111,8 +112,8 @@ def _spec(task: str, method: str, config: dict[str, Any]) -> Spec:
 
 
 def _check_training(project: Project, method: str, model: Model | None, version: DatasetVersion | None) -> None:
-    if method not in METHODS:
-        raise RunError("method", f"Choose one of {', '.join(METHODS)}.")
+    if method not in LOSSES:
+        raise RunError("method", f"Choose one of {', '.join(LOSSES)}.")
     if model is None:
         raise RunError("model", "Choose the model to start from.")
     if version is None:
@@ -121,14 +122,14 @@ def _check_training(project: Project, method: str, model: Model | None, version:
         raise RunError("model", "Model and dataset version belong to different projects; choose both from one.")
     if version.status != DatasetVersion.Status.READY:
         raise RunError("dataset_version", f"{version} is {version.state}; wait until it is ready, or build it again.")
-    if version.dataset.kind != dataset_kind(method):
+    if version.dataset.kind != LOSSES[method].dataset_kind:
         raise RunError(
             "dataset_version",
-            f"{METHODS[method].title} learns from a {dataset_kind(method)} dataset; “{version.dataset}” is "
-            f"{version.dataset.kind}. Build a {dataset_kind(method)} dataset of this project.",
+            f"{LOSSES[method].title} learns from a {LOSSES[method].dataset_kind} dataset; “{version.dataset}” is "
+            f"{version.dataset.kind}. Build a {LOSSES[method].dataset_kind} dataset of this project.",
         )
-    if model.kind != Model.Kind.POLICY and METHODS[method].shape != "reward":
-        raise RunError("model", f"“{model}” is {_a(model)}; {METHODS[method].title} needs a policy.")
+    if model.kind != Model.Kind.POLICY and LOSSES[method].trains == "policy":
+        raise RunError("model", f"“{model}” is {_a(model)}; {LOSSES[method].title} needs a policy.")
 
 
 def _a(model: Model) -> str:

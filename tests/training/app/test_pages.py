@@ -5,7 +5,7 @@ from django.urls import reverse
 
 from exports.models import DatasetVersion
 from tests.makers import make_project, make_prompt
-from training.engine.methods import METHODS
+from training.engine.losses import LOSSES
 from training.models import Model, Run
 from training.services.runs import start_run
 
@@ -65,7 +65,7 @@ def test_managers_and_viewers_see_the_pages_that_annotators_and_outsiders_do_not
 
 
 def test_only_managers_meet_forms_and_may_send_them(run, policy, alice, bob, victor, charlie, client_for):
-    forms = ["/projects/answers/sample/", *(reverse("train", args=["answers", method]) for method in METHODS)]
+    forms = ["/projects/answers/sample/", *(reverse("train", args=["answers", method]) for method in LOSSES)]
     sent = ["/projects/answers/models/", "/projects/answers/models/starter/", f"/models/{policy.pk}/promote/"]
     for user, status in ((bob, 403), (victor, 403), (charlie, 404)):
         client = client_for(user)
@@ -97,7 +97,7 @@ def test_the_form_of_every_method_has_its_own_settings_and_defaults(policy, alic
     for kind in ("pairwise", "binary", "demonstration"):
         built_rows(project, kind)
     client = client_for(alice)
-    for method in METHODS.values():
+    for method in LOSSES.values():
         page = text(client.get(reverse("train", args=["answers", method.name])))
         assert f'name="learning_rate" value="{method.learning_rate}"' in page
         shown, folded = page.split('<details class="more"')

@@ -1,17 +1,17 @@
-"""Losses over single completions with a thumb up or down, and the baselines they are measured against."""
+"""Losses over single completions with a thumb up or down. h = log π(y|x) - log π_ref(y|x), summed over tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from training.engine.losses.scores import Scores, log_sigmoid, sigmoid
+from training.engine.methods import method
 
-from training.engine.losses.scores import Scores
-from training.engine.trees import PromptTree
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
+@method(shape="unpaired", reference=True, learning_rate=1e-6, baseline="kl")
 def kto(
     scores: Scores,
     desirable: Tensor,
@@ -21,82 +21,72 @@ def kto(
     desirable_weight: float = 1.0,
     undesirable_weight: float = 1.0,
 ) -> Tensor:
-    """Kahneman–Tversky optimisation (arXiv:2402.01306): [N].
+    """Kahneman–Tversky optimisation.
 
-    desirable: λ_D·(1 - σ(β(r - z₀))); undesirable: λ_U·(1 - σ(β(z₀ - r))); r = log π - log π_ref in nats summed over
-    tokens. ``desirable`` is bool [N]; ``baseline`` is z₀, a scalar without gradient from KtoBaseline. At r = z₀ a
-    loss is λ/2.
+        up: λ_D (1 - σ(β(h - z₀)));  down: λ_U (1 - σ(β(z₀ - h)))
+
+    Learns from single completions with a thumb up or down, against a baseline z₀ that is measured on mismatched
+    completions. Scores, bool [N] and a scalar → [N]; λ/2 at h = z₀. No gradient flows into z₀.
+
+    Use: Thumbs, and pairs that do not come in pairs.
+    Pitfall: Needs at least two different prompts in every step, else there is nothing to measure the baseline on; with
+        very uneven labels raise the weight of the rarer side.
+    Paper: arXiv:2402.01306, equation 8
     """
     lead = beta * (scores.log_ratio - baseline.detach())
-    # 1 - σ(x) is written σ(-x): the difference loses every digit where σ(x) is near one.
-    return torch.where(desirable, desirable_weight * torch.sigmoid(-lead), undesirable_weight * torch.sigmoid(lead))
+    return _by_label(desirable, desirable_weight * sigmoid(-lead), undesirable_weight * sigmoid(lead))
 
 
-class KtoBaseline:
-    """z₀ of KTO: how far the policy has moved, measured on completions that answer other prompts.
+@method(shape="unpaired", reference=True, learning_rate=5e-7, baseline="running_mean")
+def bco(scores: Scores, desirable: Tensor, baseline: Tensor, *, beta: float = 0.01) -> Tensor:
+    """Binary classifier optimisation.
 
-    z₀ = max(0, mean of log π(y'|x) - log π_ref(y'|x) over mismatched (x, y')), without gradient. The mean is taken
-    over all processes first and clamped afterwards: clamping each part would bias it upwards. A step in which
-    nothing could be mismatched keeps the value of the step before, so the value is part of the state of a run.
+        up: -log σ(βh - δ);  down: -log σ(δ - βh)
+
+    Classifies completions by their reward, with the border δ at the running mean of the two sides' mean rewards.
+    Scores, bool [N] and a scalar → [N]; ln 2 at βh = δ.
+
+    Use: Thumbs, cheaper than KTO: its baseline needs no further pass.
+    Pitfall: δ is the mean of the two sides' means; a mean over all completions would follow the commoner label.
+    Paper: arXiv:2404.04656, equations 9 and 13
     """
-
-    def __init__(self) -> None:
-        self.value = torch.zeros((), dtype=torch.float64)
-
-    def update(self, logp: Tensor, ref_logp: Tensor) -> Tensor:
-        """Takes the mismatched completions' log-probs [M] of one step, M may be 0, and returns the new z₀,
-        float32 scalar."""
-        ratio = (logp.detach() - ref_logp.detach()).double()
-        totals = torch.stack((ratio.sum(), ratio.new_tensor(float(ratio.numel()))))
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(totals)
-        if totals[1] > 0:
-            self.value = (totals[0] / totals[1]).clamp(min=0).cpu()
-        return self.current(logp.device)
-
-    def current(self, device: torch.device | str = "cpu") -> Tensor:
-        """z₀ as it stands, float32 scalar."""
-        return self.value.to(device=device, dtype=torch.float32)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The state, for a checkpoint."""
-        return {"value": self.value.clone()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes up the state of a checkpoint."""
-        self.value = torch.as_tensor(state["value"], dtype=torch.float64).clone()
+    lead = beta * scores.log_ratio - baseline.detach()
+    return _by_label(desirable, -log_sigmoid(lead), -log_sigmoid(-lead))
 
 
-def mismatched_trees(trees: Sequence[PromptTree], *, max_length: int) -> list[PromptTree | None]:
-    """For each tree of one completion, its prompt with the completion of another tree; None where none fits.
+@method(shape="unpaired", reference=True, learning_rate=1e-6)
+def apo_zero_unpaired(scores: Scores, desirable: Tensor, baseline: Tensor, *, beta: float = 0.1) -> Tensor:
+    """Anchored preference optimisation, zero, on single completions.
 
-    Partners are a cyclic shift, so every completion is used once, as often as in the matched set. The shift is the one
-    with the fewest matched pairs, that is, partners with the same prompt or the same completion; those that remain, and
-    pairs longer than ``max_length``, are left out: a matched pair would measure the reward itself (TRL issues 1911 and
-    2554). Every tree must have a prompt and one completion.
+        up: 1 - σ(βh);  down: σ(βh)
+
+    Raises what is liked and lowers what is not, each against the reference. Scores and bool [N] → [N]; ½ at h = 0. The
+    baseline is not looked at.
+
+    Use: Thumbs, when good completions are better than what the policy writes.
+    Pitfall: Without KTO's baseline a drift of all log-ratios together goes unnoticed.
+    Paper: arXiv:2408.06266, equation 7, its two terms apart
     """
-    count = len(trees)
-    candidates = sorted(range(1, count), key=lambda shift: (abs(2 * shift - count), shift))[:64]
-    if not candidates:
-        return [None] * count
-
-    def matched(index: int, shift: int) -> bool:
-        own, other = trees[index], trees[(index + shift) % count]
-        return own.prompt == other.prompt or own.completions == other.completions
-
-    best, fewest = candidates[0], count + 1
-    for shift in candidates:
-        clashes = sum(matched(index, shift) for index in range(count))
-        if clashes < fewest:
-            best, fewest = shift, clashes
-        if fewest == 0:
-            break
-    return [
-        None if matched(index, best) else _swap(tree, trees[(index + best) % count], max_length)
-        for index, tree in enumerate(trees)
-    ]
+    reward = beta * scores.log_ratio
+    return _by_label(desirable, sigmoid(-reward), sigmoid(reward))
 
 
-def _swap(tree: PromptTree, other: PromptTree, max_length: int) -> PromptTree | None:
-    swapped = PromptTree(tree.row, tree.prompt, other.completions, {"weight": 1.0})
-    return swapped if swapped.depth <= max_length else None
+@method(shape="unpaired", reference=True, learning_rate=1e-6)
+def npo(scores: Scores, desirable: Tensor, baseline: Tensor, *, beta: float = 0.1) -> Tensor:
+    """Negative preference optimisation.
+
+        down: -(2/β) log σ(-βh);  up: 0
+
+    Unlearns completions with a thumb down, the more slowly the further it has come. Scores and bool [N] → [N];
+    (2/β) ln 2 at h = 0 for a thumb down. The baseline is not looked at.
+
+    Use: Nothing but bad examples, or unlearning.
+    Pitfall: Thumbs up have no effect and nothing holds other answers up; add 0.1*sft to learn from them too.
+    Paper: arXiv:2404.05868, equation 3
+    """
+    reward = beta * scores.log_ratio
+    return _by_label(desirable, 0 * reward, -(2 / beta) * log_sigmoid(-reward))
+
+
+def _by_label(desirable: Tensor, up: Tensor, down: Tensor) -> Tensor:
+    return up.where(desirable, down)

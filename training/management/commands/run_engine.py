@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from annotate.models import Project
 from exports.models import DatasetVersion
 from feedback_site.jobs.runner import run_job
-from training.engine.methods import METHODS
+from training.engine.losses import LOSSES
 from training.models import Model, Run
 from training.services.runs import DEFAULT_PROMPTS, RunError, Selection, start_run
 
@@ -20,7 +20,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("project", help="The project's slug.")
         parser.add_argument("task", choices=Run.Task.values)
-        parser.add_argument("--method", default="", choices=sorted(METHODS), help="For train.")
+        parser.add_argument("--method", default="", choices=sorted(LOSSES), help="For train.")
         parser.add_argument("--model", help="Name of the model to start from, or to sample.")
         parser.add_argument("--dataset", metavar="NAME[:VERSION]", help="For train; else its latest ready version.")
         parser.add_argument("--config", default="{}", metavar="JSON", help='Settings of the engine: {"beta": 0.2}.')

@@ -7,8 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.engine.losses import KtoBaseline
-from training.engine.losses.unpaired import mismatched_trees
+from training.engine.baselines import KtoBaseline, mismatched_trees
 from training.engine.trees import PromptTree
 
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from training.engine.errors import EngineError
-from training.engine.methods import METHODS
+from training.engine.losses import LOSSES
 from training.engine.spec import TRAIN_CONFIG, check_files, parameters, read_spec, validate
 
 DPO = {"task": "train", "method": "dpo", "model": "policy", "data": {"train": "pairs.parquet"}}
@@ -15,8 +15,8 @@ DPO = {"task": "train", "method": "dpo", "model": "policy", "data": {"train": "p
 
 def test_every_default_is_filled_in_and_the_learning_rate_is_the_methods_own():
     spec = validate(DPO)
-    assert spec.config["learning_rate"] == METHODS["dpo"].learning_rate
-    assert set(spec.config) == {one.name for one in parameters("train", METHODS["dpo"])}
+    assert spec.config["learning_rate"] == LOSSES["dpo"].learning_rate
+    assert set(spec.config) == {one.name for one in parameters("train", LOSSES["dpo"])}
 
 
 def test_a_spec_written_out_validates_to_the_same_spec():
@@ -94,7 +94,7 @@ def test_a_data_file_that_is_not_there_is_refused_with_its_key():
 
 def test_no_method_redefines_a_setting_that_every_training_has():
     common = {one.name for one in TRAIN_CONFIG}
-    assert not any(one.name in common for method in METHODS.values() for one in method.parameters)
+    assert not any(one.name in common for method in LOSSES.values() for one in method.parameters)
 
 
 def test_the_web_process_can_import_spec_and_run_folder_without_anything_heavy():

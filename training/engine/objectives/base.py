@@ -1,0 +1,142 @@
+"""What every objective is: a method's loss over batches, and the figures to watch beside it.
+
+An objective returns sums, never means: the trainer divides by the count over the whole optimiser step, so the gradient
+does not depend on how a step is cut into micro-batches (TRL issues #2456 and #5710 are what happens otherwise).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from training.engine.batch import Batch
+from training.engine.losses import LOSSES, Scores
+from training.engine.methods import Method, uses_reference
+from training.engine.scorer import score
+from training.engine.terms import read_plus
+from training.engine.trees import PromptTree
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The trees of one split and, beside each, what the method needs to know about it.
+
+    `reference[i]` is float32 [K], the reference's log-probs of tree i. `mismatched[i]` is its prompt with an answer to
+    another prompt, for KTO's baseline, and None where none fits; `mismatched_reference[i]` belongs to it.
+    """
+
+    trees: Sequence[PromptTree]
+    reference: Sequence[Tensor] | None = None
+    mismatched: Sequence[PromptTree | None] | None = None
+    mismatched_reference: Sequence[Tensor | None] | None = None
+
+    def __len__(self) -> int:
+        return len(self.trees)
+
+
+@dataclass
+class Contribution:
+    """Sums over a micro-batch: `loss` is Σ weight·loss with its graph, `sums[name]` is (Σ value, count)."""
+
+    loss: Tensor
+    sums: dict[str, tuple[Tensor, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One loss of a weighted sum, with the settings that its function takes."""
+
+    weight: float
+    method: Method
+    settings: Mapping[str, Any]
+
+
+class Objective(ABC):
+    """The loss of a method, with the terms that the setting `plus` adds to it."""
+
+    def __init__(self, method: str, config: Mapping[str, Any] | None = None) -> None:
+        self.method = LOSSES[method]
+        given = config or {}
+        self.settings = {name: given.get(name, value) for name, value in self.method.defaults().items()}
+        self.beta = float(self.settings.get("beta", 1.0))
+        added = read_plus(given.get("plus", ""), self.method)
+        self.terms = [Term(weight, one, self._settings_of(one)) for weight, one in ((1.0, self.method), *added)]
+        self.extras = frozenset[str]().union(*(term.method.extras for term in self.terms))
+        self.needs_reference = uses_reference(self.method, self.settings) or any(
+            term.method.needs_reference for term in self.terms[1:]
+        )
+
+    def _settings_of(self, method: Method) -> dict[str, Any]:
+        """The settings of a term's function: those of the run where it has them too, else their defaults."""
+        known = method.defaults() | {name: value for name, value in self.settings.items() if name in method.passed}
+        return {name: value for name, value in known.items() if name in method.passed}
+
+    def weight(self, tree: PromptTree) -> float:
+        """What a tree adds to the divisor of the step's loss."""
+        return float(tree.targets["weight"])
+
+    @abstractmethod
+    def __call__(
+        self, model: nn.Module, batch: Batch, *, reference: Tensor | None, baseline: Tensor | None, step: int
+    ) -> Contribution:
+        """The sums of one batch: `reference` float32 [N] and `baseline` a scalar where the method needs them; `step`
+        is the number of the optimiser step, for methods that draw at random."""
+
+    def first_loss(self, trees: Sequence[PromptTree]) -> float | None:
+        """The mean loss of these trees while the policy equals its reference; None where that says nothing."""
+        return None
+
+
+class PolicyObjective(Objective):
+    """Objectives that see a policy's log-probs only, so that the loss can be had from scores alone."""
+
+    @abstractmethod
+    def losses(self, trees: Sequence[PromptTree], scores: Scores, baseline: Tensor | None) -> Tensor:
+        """Weighted losses, one per item."""
+
+    @abstractmethod
+    def sums(self, trees: Sequence[PromptTree], scores: Scores, baseline: Tensor | None) -> dict[str, Any]:
+        """The figures to watch, without gradient."""
+
+    def scores(self, model: nn.Module, batch: Batch, reference: Tensor | None) -> Scores:
+        """What the policy says of a batch."""
+        return score(model, batch, reference=reference, **({"extras": self.extras} if self.extras else {}))
+
+    def __call__(
+        self, model: nn.Module, batch: Batch, *, reference: Tensor | None, baseline: Tensor | None, step: int
+    ) -> Contribution:
+        scores = self.scores(model, batch, reference)
+        loss = self.losses(batch.trees, scores, baseline).sum()
+        with torch.no_grad():
+            return Contribution(loss, self.sums(batch.trees, scores, baseline))
+
+    def first_loss(self, trees: Sequence[PromptTree]) -> float | None:
+        """Known when the loss looks at log-ratios only, that is, when it is the same at any level of log-probs."""
+        total = sum(map(self.weight, trees))
+        if not self.needs_reference or not total:
+            return None
+        found = [float(self.losses(trees, _at_reference(trees, level), torch.zeros(())).sum()) for level in (0.0, -1.0)]
+        return found[0] / total if abs(found[0] - found[1]) <= 1e-6 * abs(found[0]) else None
+
+
+def targets(trees: Sequence[PromptTree], name: str, like: Tensor, *, default: float = 0.0) -> Tensor:
+    """A target of every tree as [G], on the device and in the type of `like`; `default` where a row does not say."""
+    given = [tree.targets.get(name) for tree in trees]
+    return torch.tensor([default if one is None else one for one in given], dtype=like.dtype, device=like.device)
+
+
+def total(values: Tensor) -> tuple[Tensor, float]:
+    """(Σ value, count), as Contribution keeps it."""
+    return values.detach().sum(), float(values.numel())
+
+
+def _at_reference(trees: Sequence[PromptTree], level: float) -> Scores:
+    """Scores of a policy that equals its reference, with `level` nats per token."""
+    lengths = torch.tensor([len(completion) for tree in trees for completion in tree.completions])
+    logp = level * lengths
+    return Scores(logp, lengths, logp, logp, logp, torch.zeros(len(lengths)))

@@ -1,0 +1,25 @@
+"""Imitation: the mean over all tokens of the step, a completion's tokens times its weight."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from training.engine.losses import Scores
+from training.engine.objectives.base import PolicyObjective, targets, total
+from training.engine.trees import PromptTree
+
+
+class DemonstrationObjective(PolicyObjective):
+    """Demonstrations; those of conditional SFT stand behind their condition already."""
+
+    def weight(self, tree: PromptTree) -> float:
+        return super().weight(tree) * sum(map(len, tree.completions))
+
+    def losses(self, trees: Sequence[PromptTree], scores: Scores, baseline: Tensor | None) -> Tensor:
+        return targets(trees, "weight", scores.logp) * self.method.fn(scores, **self.terms[0].settings)
+
+    def sums(self, trees: Sequence[PromptTree], scores: Scores, baseline: Tensor | None) -> dict[str, Any]:
+        return {"chosen_logp": total(scores.logp)}
