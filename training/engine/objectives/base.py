@@ -130,11 +130,6 @@ def targets(trees: Sequence[PromptTree], name: str, like: Tensor, *, default: fl
     return torch.tensor([default if one is None else one for one in given], dtype=like.dtype, device=like.device)
 
 
-def total(values: Tensor) -> tuple[Tensor, float]:
-    """(Σ value, count), as Contribution keeps it."""
-    return values.detach().sum(), float(values.numel())
-
-
 def _at_reference(trees: Sequence[PromptTree], level: float) -> Scores:
     """Scores of a policy that equals its reference, with `level` nats per token."""
     lengths = torch.tensor([len(completion) for tree in trees for completion in tree.completions])

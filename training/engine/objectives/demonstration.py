@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
+from training.engine.diagnostics import policy_sums
 from training.engine.losses import Scores
-from training.engine.objectives.base import PolicyObjective, targets, total
+from training.engine.objectives.base import PolicyObjective, targets
 from training.engine.trees import PromptTree
 
 
@@ -22,4 +23,4 @@ class DemonstrationObjective(PolicyObjective):
         return targets(trees, "weight", scores.logp) * self.method.fn(scores, **self.terms[0].settings)
 
     def sums(self, trees: Sequence[PromptTree], scores: Scores, baseline: Tensor | None) -> dict[str, Any]:
-        return {"chosen_logp": total(scores.logp)}
+        return policy_sums(scores)

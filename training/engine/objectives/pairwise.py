@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from training.engine.diagnostics import pair_sums, policy_sums
 from training.engine.losses import Scores
-from training.engine.objectives.base import PolicyObjective, Term, targets, total
+from training.engine.objectives.base import PolicyObjective, Term, targets
 from training.engine.trees import PromptTree
 
 
@@ -26,19 +27,11 @@ class PairwiseObjective(PolicyObjective):
 
     def sums(self, trees: Sequence[PromptTree], scores: Scores, baseline: Tensor | None) -> dict[str, Any]:
         chosen, rejected = scores[0::2], scores[1::2]
-        sums = {
-            "chosen_logp": total(chosen.logp),
-            "rejected_logp": total(rejected.logp),
-            # Nats per token of the better answer: it rises when a policy games its labels.
-            "chosen_nll": (-chosen.logp.sum(), float(chosen.length.sum())),
-        }
         if scores.ref_logp is not None:
-            margin = self.beta * (chosen.log_ratio - rejected.log_ratio)
-        elif self.method.needs_reference:
-            return sums
-        else:
-            margin = chosen.mean_logp - rejected.mean_logp
-        return sums | pair_sums(margin, targets(trees, "p", margin, default=1.0))
+            rewards = self.beta * chosen.log_ratio, self.beta * rejected.log_ratio
+        else:  # what such methods rank by
+            rewards = self.beta * chosen.mean_logp, self.beta * rejected.mean_logp
+        return policy_sums(chosen, rejected) | pair_sums(*rewards, targets(trees, "p", scores.logp, default=1.0))
 
     def _term(self, term: Term, trees: Sequence[PromptTree], chosen: Scores, rejected: Scores) -> Tensor:
         if term.method.shape == "demonstration":
@@ -52,13 +45,6 @@ class PairwiseObjective(PolicyObjective):
         if "p" in settings or bool((p == 1).all()):
             return forward
         return p * forward + (1 - p) * term.method.fn(rejected, chosen, **_turned(settings))
-
-
-def pair_sums(margin: Tensor, p: Tensor) -> dict[str, tuple[Tensor, float]]:
-    """Margin and accuracy of pairs; a pair on which the annotators were exactly split has no right order."""
-    decided = p != 0.5
-    correct = torch.where(p > 0.5, margin > 0, margin < 0) & decided
-    return {"margin": total(margin), "accuracy": (correct.sum(), float(decided.sum()))}
 
 
 def _column(trees: Sequence[PromptTree], name: str, setting: float, like: Tensor) -> Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from training.engine.batch import Batch
-from training.engine.objectives.base import Contribution, Objective, targets, total
-from training.engine.objectives.pairwise import pair_sums
+from training.engine.diagnostics import pair_sums, total
+from training.engine.objectives.base import Contribution, Objective, targets
 from training.engine.reward import RewardModel
 from training.engine.scorer import values
 
@@ -23,7 +25,7 @@ class RewardObjective(Objective):
         p, weight = targets(batch.trees, "p", rewards, default=1.0), targets(batch.trees, "weight", rewards)
         margin = targets(batch.trees, "margin", rewards)
         losses = sum(term.weight * term.method.fn(chosen, rejected, margin, p, **term.settings) for term in self.terms)
-        sums = pair_sums((chosen - rejected).detach(), p)
+        sums: dict[str, Any] = pair_sums(chosen, rejected, p)
         sums["reward"] = total(rewards)
         sums["reward_square"] = total(rewards.double().square())
         return Contribution((weight * losses).sum(), sums)

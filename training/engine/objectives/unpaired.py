@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from training.engine.diagnostics import label_sums, policy_sums, total
 from training.engine.losses import Scores
-from training.engine.objectives.base import PolicyObjective, Term, targets, total
+from training.engine.objectives.base import PolicyObjective, Term, targets
 from training.engine.trees import PromptTree
 
 
@@ -27,14 +28,11 @@ class UnpairedObjective(PolicyObjective):
         reward, border = self.beta * scores.log_ratio, _or_zero(baseline, scores)
         if self.method.baseline == "kl":  # z₀ is in nats, BCO's δ in units of reward
             border = self.beta * border
-        return {
-            "accuracy": (((reward > border) == up).sum(), float(up.numel())),
-            "chosen_logp": total(scores.logp[up]),
-            "rejected_logp": total(scores.logp[~up]),
-            "chosen_reward": total(reward[up]),
-            "rejected_reward": total(reward[~up]),
-            "baseline": total(_or_zero(baseline, scores).reshape(1)),
-        }
+        return (
+            policy_sums(scores[up], scores[~up])
+            | label_sums(reward, up, border)
+            | {"baseline": total(_or_zero(baseline, scores).reshape(1))}
+        )
 
     def _term(self, term: Term, scores: Scores, desirable: Tensor, baseline: Tensor) -> Tensor:
         if term.method.shape == "demonstration":
