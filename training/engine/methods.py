@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-Shape = Literal["pairwise", "unpaired", "listwise", "demonstration", "reward"]
+Shape = Literal["pairwise", "unpaired", "listwise", "demonstration", "reward", "rating"]
 DatasetKind = Literal["pairwise", "binary", "demonstration", "listwise"]
 Trains = Literal["policy", "reward", "either"]
 Baseline = Literal["none", "kl", "running_mean"]
@@ -24,6 +24,7 @@ Value = float | int | str | bool
 KIND_OF_SHAPE: dict[Shape, DatasetKind] = {
     "pairwise": "pairwise",
     "reward": "pairwise",
+    "rating": "binary",
     "unpaired": "binary",
     "listwise": "listwise",
     "demonstration": "demonstration",
@@ -154,7 +155,7 @@ def method(
         if value_beta is not None:
             found.insert(0, replace(PARAMETERS["beta"], default=value_beta))
         found += [one for name, one in own.items() if name not in passed]
-        target: Trains = trains or ("reward" if shape == "reward" else "policy")
+        target: Trains = trains or ("reward" if shape in ("reward", "rating") else "policy")
         if target == "either":
             found.append(TRAINS)
         if fn.__name__ in METHODS:

@@ -3,7 +3,8 @@
 A loss returns one value per item (pair, completion or prompt), never a mean: the trainer weighs the items, adds them
 up and divides by the count of the whole optimiser step. Signatures by shape: pairwise ``fn(chosen, rejected, *, …) →
 [B]`` over Scores; unpaired ``fn(scores, desirable, baseline, *, …) → [N]``; listwise ``fn(values, group, rank, *, …) →
-[G]``; demonstration ``fn(scores, *, …) → [N]``; reward ``fn(chosen_values, rejected_values, margin, p, *, …) → [B]``.
+[G]``; demonstration ``fn(scores, *, …) → [N]``; reward ``fn(chosen_values, rejected_values, margin, p, *, …) → [B]``;
+rating ``fn(values, ratings, *, …) → [N]``.
 """
 
 # In the order in which people meet the methods in lists and forms.

@@ -111,7 +111,7 @@ def preference_model(first: Tensor, second: Tensor, margin: Tensor | None = None
     return _cross_entropy(_gap(first / 2, second / 2, margin), p)
 
 
-@method(shape="reward", dataset_kind="binary", learning_rate=1e-5)
+@method(shape="rating", learning_rate=1e-5)
 def regression(values: Tensor, ratings: Tensor) -> Tensor:
     """Reward model by regression.
 

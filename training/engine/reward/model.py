@@ -1,0 +1,175 @@
+"""Reward models: a transformer without its vocabulary projection, and one linear head on a pooled state."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from training.engine.batch import Batch
+from training.engine.errors import EngineError
+from training.engine.reward.laplace import Laplace
+from training.engine.reward.outputs import Outputs
+
+Pooling = Literal["last", "mean", "cls", "tokens"]
+
+
+class RewardModel(nn.Module):
+    """Gives every completion of a batch one number, for any number of completions to a prompt.
+
+    ``pooling``: ``last`` reads the state of the completion's last token, ``tokens`` averages over the completion's
+    tokens (both for decoders); ``mean`` averages the states of all attended tokens of a row and ``cls`` reads the
+    first one (encoders, in padded rows). The head is linear and float32 whatever the backbone is; ``outputs`` says
+    what its numbers stand for. ``mean`` and ``std`` describe the values on held-out completions; ``forward`` gives
+    raw values, which the loss wants, ``normalised`` the comparable ones.
+
+    A model with a ``separator`` is a preference model: its "completions" are two completions with these token ids
+    between them, and its values the logits of the first being better (see ``preference``).
+    """
+
+    backbone: Any  # a transformers model; its methods are not those of nn.Module
+    log_tie_odds: nn.Parameter | None
+
+    def __init__(self, backbone: nn.Module, *, pooling: Pooling, seed: int = 0) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.pooling = pooling
+        self.seed = seed
+        self.mean = 0.0
+        self.std = 1.0
+        self.separator: tuple[int, ...] | None = None
+        self.laplace: Laplace | None = None
+        self.register_parameter("log_tie_odds", None)
+        self.reset_head(Outputs())
+
+    @property
+    def config(self) -> Any:
+        """The configuration of the backbone."""
+        return self.backbone.config
+
+    @property
+    def base_model(self) -> nn.Module:
+        """The backbone, under the name that transformers' models give theirs."""
+        return self.backbone
+
+    @property
+    def reads_rows(self) -> bool:
+        """Whether a completion is read as one whole conversation, as encoders do."""
+        return self.pooling in ("mean", "cls")
+
+    @property
+    def tie_odds(self) -> Tensor | None:
+        """How often two equals tie for each time that one of them wins (ν of Davidson, θ - 1 of Rao and Kupper);
+        None for a model that knows no ties."""
+        return None if self.log_tie_odds is None else self.log_tie_odds.exp()[0]
+
+    def reset_head(self, outputs: Outputs) -> None:
+        """A new head for these outputs, from the model's seed."""
+        self.outputs = outputs
+        first = next(self.backbone.parameters())
+        self.head = new_head(int(self.config.hidden_size), self.seed, outputs).to(first.device)
+
+    def learn_ties(self) -> None:
+        """Have the model learn how often equals tie; at first as often as each of them wins."""
+        if self.log_tie_odds is None:
+            # [1], not a scalar: FSDP2 shards parameters along their first dimension.
+            self.log_tie_odds = nn.Parameter(torch.zeros(1, device=self.head.weight.device))
+
+    def forward(self, batch: Batch, *, each: bool = False) -> Tensor:
+        """Raw values, float32 [N]; with ``each`` the outputs they are made of, [N, O]."""
+        features = self.features(batch)
+        # In bfloat16 a value near 8 is exact to 0.03 only, and close pairs become ties.
+        with torch.autocast(features.device.type, enabled=False):
+            values = self.outputs.compose(self.head(features))
+            return values if each else self.outputs.combine(values)
+
+    def features(self, batch: Batch) -> Tensor:
+        """What the head reads of every completion, float32 [N, D]."""
+        states = self._states(batch)
+        if self.pooling == "last":
+            return states.reshape(-1, states.shape[-1]).index_select(0, batch.last)
+        if self.pooling == "cls":
+            return states[:, 0]
+        if self.pooling == "tokens":
+            place, completion = completion_tokens(batch)
+            of_tokens = states.reshape(-1, states.shape[-1]).index_select(0, place)
+            total = of_tokens.new_zeros(batch.length.numel(), of_tokens.shape[-1])
+            return total.index_add(0, completion, of_tokens) / batch.length[:, None]
+        mask = batch.attention_mask[:, :, None].float()
+        return (states * mask).sum(1) / mask.sum(1)
+
+    def token_values(self, batch: Batch) -> Tensor:
+        """Rewards of the single tokens of all completions, in order, float32 [M]; their mean is the value.
+
+        A mean, not a sum, so that length alone earns nothing. ValueError for a model that does not pool tokens.
+        """
+        if self.pooling != "tokens":
+            raise ValueError(f"a model with pooling {self.pooling!r} gives no values to tokens; train it with 'tokens'")
+        states = self._states(batch)
+        place, _ = completion_tokens(batch)
+        with torch.autocast(states.device.type, enabled=False):
+            rows = self.head(states.reshape(-1, states.shape[-1]).index_select(0, place))
+        return self.outputs.combine(self.outputs.compose(rows))
+
+    def uncertainty(self, batch: Batch) -> Tensor:
+        """Standard deviation of the value across the heads of an ensemble (of k - 1 degrees of freedom), [N]."""
+        if self.outputs.kind != "ensemble":
+            raise ValueError("only an ensemble knows how far its heads disagree; train it with heads > 1")
+        return self.forward(batch, each=True).std(-1)
+
+    def normalised(self, values: Tensor) -> Tensor:
+        """Values with mean 0 and standard deviation 1 on held-out completions."""
+        return (values - self.mean) / self.std
+
+    def _states(self, batch: Batch) -> Tensor:
+        """[R, T, D] float32."""
+        inputs: dict[str, Any] = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+        if not self.reads_rows:
+            # Encoders number their positions themselves (RoBERTa begins at 2).
+            inputs |= {"position_ids": batch.position_ids, "use_cache": False}
+        elif batch.layout != "padded":
+            raise ValueError(f"pooling {self.pooling!r} reads whole rows and needs layout 'padded'")
+        states: Tensor = self.backbone(**inputs).last_hidden_state
+        return states.float()
+
+
+def new_head(width: int, seed: int, outputs: Outputs | None = None) -> nn.Linear:
+    """A head that starts with values of order one: weights N(0, 1/(d+1)), no offset (arXiv:2009.01325, appendix
+    B.1). Groups of annotators begin without a difference."""
+    outputs = outputs or Outputs()
+    head = nn.Linear(width, outputs.rows, dtype=torch.float32)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        head.weight.normal_(0.0, 1.0 / math.sqrt(width + 1), generator=generator)
+        head.bias.zero_()
+        if outputs.kind == "groups":
+            head.weight[1:] = 0.0
+    return head
+
+
+def completion_tokens(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Where the completion tokens are, flat over R·T, and which completion each is of: long [M] each.
+
+    EngineError for trees without a prompt, in which nobody knows where the completion begins.
+    """
+    if batch.source.numel() == 0:
+        raise EngineError(
+            "Token rewards need to know where the answer begins, and these trees were read for an encoder. "
+            "Set pooling to 'mean'.",
+            field="config.pooling",
+        )
+    first = batch.last - batch.length + 1
+    before = batch.length.cumsum(0) - batch.length
+    index = torch.arange(batch.completion.numel(), device=batch.completion.device)
+    return first[batch.completion] + index - before[batch.completion], batch.completion
+
+
+def is_bidirectional(backbone: nn.Module) -> bool:
+    """Whether early states see later tokens, found by changing the last token: true for encoders."""
+    device = next(backbone.parameters()).device
+    ids = torch.tensor([[5, 6, 7, 8], [5, 6, 7, 9]], device=device)
+    with torch.no_grad():
+        states = backbone(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+    return not torch.equal(states[0, 0], states[1, 0])
