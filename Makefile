@@ -11,7 +11,7 @@ TEST_REDIS_URL ?= redis://127.0.0.1:6379/0
 TEST_AMQP_URL ?= amqp://guest:guest@127.0.0.1:5672//
 
 .DEFAULT_GOAL := help
-.PHONY: help up simulate test test-services lint format bench browser constraints clean
+.PHONY: help up simulate test test-services lint format bench peers browser constraints clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -53,12 +53,23 @@ format: $(BIN)/.installed ## Let ruff format and sort
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(BIN)/.installed ## Run the benchmarks and print their figures
+bench: peers ## Run the benchmarks and print their figures
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+peers: $(VENV)-peers/.installed ## Install TRL beside the rest, for the benchmarks
+
+# An environment of its own that also sees the packages of the house: nothing is installed twice, nothing here changes.
+$(VENV)-peers/.installed: $(BIN)/.installed requirements/peers.txt
+	$(BIN)/python -m venv --clear --without-pip $(VENV)-peers
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])' \
+	  > "$$($(VENV)-peers/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/house.pth"
+	$(BIN)/python -m pip --python $(VENV)-peers/bin/python install --quiet --requirement requirements/peers.txt \
+	  --constraint requirements/constraints.txt
+	@touch $@
 
 constraints: $(BIN)/.installed ## Write down the versions that are installed now
 	@{ echo "# Every package of the complete CPU set, so that two installations are alike. Written by: make constraints"; \
 	  $(BIN)/python -m pip list --format=freeze | grep -viE '^(pip|setuptools|torch|torchvision|torchaudio|torchcodec)='; } > requirements/constraints.txt
 
 clean: ## Remove the virtual environment and the caches; data/ stays
-	rm -rf $(VENV) static_collected .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-peers static_collected .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
