@@ -22,7 +22,7 @@ def read_targets(row: Row, kind: str) -> Targets:
 
 def _pairwise(row: Row) -> Targets:
     return {
-        "p": number(row, "p", default=1.0, minimum=0.0, maximum=1.0),
+        "p": number(row, "p", default=None, minimum=0.0, maximum=1.0),
         "margin": number(row, "margin", default=None),
         "offset": number(row, "offset", default=None),
         "gap": number(row, "gap", default=None),
