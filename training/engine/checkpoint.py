@@ -39,10 +39,12 @@ class Checkpoints:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         state: Mapping[str, Any],
+        others: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Write the state after `step` steps, then drop older checkpoints.
 
-        `state` is whatever else the run has to remember, as JSON.
+        `state` is whatever else the run has to remember, as JSON; `others` are tensors beside the trained weights
+        that change with the run.
         """
         if self._path(step).exists():
             return
@@ -50,7 +52,7 @@ class Checkpoints:
         randoms, random_tensors = _random_state()
         with whole_folder(self._path(step)) as partial:
             contents = (
-                _trained(model),
+                _trained(model) | dict(others or {}),
                 _optimizer_tensors(optimizer),
                 random_tensors,
             )
@@ -71,8 +73,10 @@ class Checkpoints:
         steps = self._steps()
         return int(steps[-1].name.removeprefix("step-")) if steps else 0
 
-    def restore(self, *, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, dict[str, Any]] | None:
-        """Put the newest checkpoint into model, optimiser and random generators; returns (step, state).
+    def restore(
+        self, *, model: nn.Module, optimizer: torch.optim.Optimizer, others: Mapping[str, Tensor] | None = None
+    ) -> tuple[int, dict[str, Any]] | None:
+        """Put the newest checkpoint into model, optimiser, `others` and random generators; returns (step, state).
 
         None where there is none. EngineError when its files are not those that were written.
         """
@@ -86,7 +90,7 @@ class Checkpoints:
             raise EngineError(message, field="out")
         weights, moments, randoms = (load_file(path / name) for name in TENSOR_FILES)
         with torch.no_grad():
-            for name, parameter in _trained(model).items():
+            for name, parameter in (_trained(model) | dict(others or {})).items():
                 parameter.copy_(weights[name])
         _restore_optimizer(optimizer, moments)
         _restore_random(document["random"], randoms)

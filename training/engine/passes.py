@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from training.engine.baselines import KtoBaseline, new_baseline
 from training.engine.batch import Batch, Layout, make_batch
 from training.engine.losses import Scores
-from training.engine.objectives import Contribution, Examples, Objective, PolicyObjective
+from training.engine.movingreference import MovingReference
+from training.engine.objectives import Contribution, Examples, Objective, PolicyObjective, Record
 from training.engine.scorer import score
 from training.engine.trees import PromptTree
 
@@ -27,6 +28,7 @@ class Sums:
         self.tokens = 0
         self.padding = 0
         self.losses: list[Tensor] = []
+        self.records: list[tuple[tuple[PromptTree, ...], Record]] = []
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, float] = {}
 
@@ -35,6 +37,8 @@ class Sums:
         self.tokens += batch.tokens
         self.padding += batch.padding
         self.losses.append(contribution.loss.detach())
+        if contribution.record is not None:
+            self.records.append((batch.trees, contribution.record))
         for name, (value, count) in {**contribution.sums, "loss": (self.losses[-1], weight)}.items():
             # On the device and in float64: no synchronisation per micro-batch, and the order hardly matters.
             self._sums[name] = self._sums.get(name, 0.0) + value.detach().double()
@@ -73,6 +77,7 @@ class Passes:
         self.model = model
         self.objective = objective
         self.baseline = new_baseline(objective.method)
+        self.moving: MovingReference | None = None
         self.layout = layout
         self.pad_id = pad_id
         self.device = next(model.parameters()).device
@@ -108,7 +113,7 @@ class Passes:
         divisor = sum(weights) or 1.0
         for indices, weight in zip(micro_batches, weights, strict=True):
             batch = self.batch([examples.trees[index] for index in indices])
-            reference = self.reference_of(examples, indices)
+            reference = self.reference_of(examples, indices, batch)
             with torch.set_grad_enabled(backward), self._autocast():
                 if whole:
                     contribution = whole.contribution(batch, reference)
@@ -136,9 +141,16 @@ class Passes:
         with self._autocast():
             return self.objective.scores(self.model, batch, reference)
 
-    def reference_of(self, examples: Examples, indices: Sequence[int]) -> Tensor | None:
-        """The reference's log-probs of these examples, flat, where they are known."""
+    def reference_of(self, examples: Examples, indices: Sequence[int], batch: Batch) -> Tensor | None:
+        """The reference's log-probs of these examples, which are `batch`, flat; None for a method without one."""
+        if self.moving:
+            with torch.no_grad(), self._autocast():
+                return score(self.moving.model, batch).logp
         return None if examples.reference is None else self._beside(examples.reference, indices)
+
+    def moving_tensors(self) -> dict[str, Tensor]:
+        """The weights of a reference that moves, for checkpoints; empty where there is none."""
+        return self.moving.tensors() if self.moving else {}
 
     def _measured(self, examples: Examples, micro_batches: MicroBatches, *, training: bool) -> Tensor:
         """The baseline of a whole step, so that it too is the same however the step is cut."""
@@ -169,7 +181,9 @@ class WholeStep:
         self._objective = passes.objective
         assert isinstance(self._objective, PolicyObjective)
         batches = [passes.batch([examples.trees[index] for index in indices]) for indices in micro_batches]
-        references = [passes.reference_of(examples, indices) for indices in micro_batches]
+        references = [
+            passes.reference_of(examples, indices, batch) for indices, batch in zip(micro_batches, batches, strict=True)
+        ]
         parts = [passes.scores(batch, known) for batch, known in zip(batches, references, strict=True)]
         scores = Scores.joined(parts)
         logp = scores.logp.detach().requires_grad_()
@@ -186,5 +200,5 @@ class WholeStep:
         scores = self._objective.scores(self._passes.model, batch, reference)
         moved = (next(self._slopes) * (scores.logp - scores.logp.detach())).sum()
         with torch.no_grad():
-            sums = self._objective.sums(batch.trees, scores, None)
-        return Contribution(next(self._losses).sum() + moved, sums)
+            sums, record = self._objective.sums(batch.trees, scores, None), self._objective.record(scores)
+        return Contribution(next(self._losses).sum() + moved, sums, record)

@@ -25,6 +25,7 @@ from training.engine.batch import Layout, plan_steps
 from training.engine.checkpoint import Checkpoints
 from training.engine.errors import Cancelled, EngineError
 from training.engine.files import write_json
+from training.engine.movingreference import moving_reference
 from training.engine.objectives import Examples, Objective
 from training.engine.optimiser import adamw, learning_rate_factor
 from training.engine.passes import Passes, Sums
@@ -73,6 +74,7 @@ class Totals:
 class Trainer:
     """Trains `model` in place.
 
+    `reference` is where a reference that moves with the policy begins, the model itself when it is left out.
     `report(step, steps, metrics)` hears of every step, `on_first_loss(loss)` of the first before anything is changed.
     """
 
@@ -84,6 +86,7 @@ class Trainer:
         examples: Examples,
         settings: Settings,
         pad_id: int,
+        reference: nn.Module | None = None,
         report: Report | None = None,
         checkpoints: Checkpoints | None = None,
         stop: Stop | None = None,
@@ -95,6 +98,7 @@ class Trainer:
         self.settings = settings
         self.totals = Totals()
         self.passes = Passes(model, objective, layout=settings.layout, dtype=settings.dtype, pad_id=pad_id)
+        self.passes.moving = moving_reference(objective, reference or model)
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._optimizer = adamw(
             self._parameters, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
@@ -124,7 +128,9 @@ class Trainer:
 
     def resume(self) -> int:
         """Take up the newest checkpoint, if there is one; returns how many steps are done."""
-        restored = self._checkpoints and self._checkpoints.restore(model=self.model, optimizer=self._optimizer)
+        restored = self._checkpoints and self._checkpoints.restore(
+            model=self.model, optimizer=self._optimizer, others=self.passes.moving_tensors()
+        )
         if restored:
             step, state = restored
             self.passes.baseline.load_state_dict(state.pop("baseline"))
@@ -150,7 +156,8 @@ class Trainer:
         """Write a checkpoint of this moment, where checkpoints are kept at all."""
         if self._checkpoints:
             state = {**asdict(self.totals), "baseline": self.passes.baseline.state_dict()}
-            self._checkpoints.save(step=state.pop("step"), model=self.model, optimizer=self._optimizer, state=state)
+            step, others = state.pop("step"), self.passes.moving_tensors()
+            self._checkpoints.save(step=step, model=self.model, optimizer=self._optimizer, state=state, others=others)
 
     def first_loss(self) -> float:
         """The loss of the first step, before any update."""
@@ -177,6 +184,8 @@ class Trainer:
 
         seconds = time.perf_counter() - started
         totals.step += 1
+        if self.passes.moving:
+            self.passes.moving.after_step(totals.step, self.model)
         totals.examples += sum(len(indices) for indices in micro_batches)
         totals.tokens += sums.tokens
         totals.train_seconds += seconds

@@ -72,10 +72,10 @@ class TrainingJob:
 
     def with_reference(self, cache: Path) -> dict[str, Examples]:
         """The splits with the reference's log-probs beside them, where the method needs a reference."""
-        if not self.objective.needs_reference:
+        if not self.objective.needs_reference or self._moves_reference():
             return self.splits
         started = time.perf_counter()
-        if self.method.shape == "unpaired":
+        if self.method.baseline == "kl":
             length = self.config["max_length"]
             self.splits = {name: with_mismatched(one, max_length=length) for name, one in self.splits.items()}
         total = sum(len(one) * (1 if one.mismatched is None else 2) for one in self.splits.values())
@@ -108,6 +108,7 @@ class TrainingJob:
             examples=examples,
             settings=self.settings,
             pad_id=self.tokenizer.pad_token_id,
+            reference=self._reference_passes().model if self._moves_reference() else None,
             report=self._report,
             checkpoints=checkpoints,
             stop=self._stop,
@@ -217,6 +218,10 @@ class TrainingJob:
                 field="config.layout",
             )
         return "padded" if wanted == "padded" or not able else "tree"
+
+    def _moves_reference(self) -> bool:
+        """Whether the reference follows the policy, so that nothing can be computed beforehand."""
+        return "sync_steps" in self.objective.settings
 
     def _reference_folder(self) -> Path:
         return self._folder if self.spec.reference is None else model_folder(self.spec.reference)

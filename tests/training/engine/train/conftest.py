@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from training.engine.cli import main
+from training.engine.losses import LOSSES
 from training.engine.progress import read_progress
 
 POLITE = ("Thank you!", "You are welcome.", "Have a good day.", "I am glad to help.")
@@ -47,11 +48,24 @@ def demonstrations(begin: int, end: int) -> list[dict[str, Any]]:
     ]
 
 
+def lists(begin: int, end: int) -> list[dict[str, Any]]:
+    """Three answers each, best first: polite, curt, rude."""
+    return [
+        {
+            "prompt": row["prompt"],
+            "completions": [row["chosen"], f"It is city {index}.", row["rejected"]],
+            "ranks": [0, 1, 2] if index % 4 else [0, 1, 1],
+            "weight": row["weight"],
+        }
+        for index, row in enumerate(pairs(begin, end))
+    ]
+
+
 ROWS: dict[str, Callable[[int, int], list[dict[str, Any]]]] = {
-    "sft": demonstrations,
-    "dpo": pairs,
-    "kto": labelled,
-    "bradley_terry": pairs,
+    "demonstration": demonstrations,
+    "pairwise": pairs,
+    "binary": labelled,
+    "listwise": lists,
 }
 
 
@@ -61,7 +75,7 @@ def write_spec(folder: Path, method: str, model: Path, **config: Any) -> Path:
     data = {}
     for split, begin, end in (("train", 0, 24), ("validation", 24, 36)):
         path = folder / f"{split}.jsonl"
-        path.write_text("".join(json.dumps(row) + "\n" for row in ROWS[method](begin, end)))
+        path.write_text("".join(json.dumps(row) + "\n" for row in ROWS[LOSSES[method].dataset_kind](begin, end)))
         data[split] = str(path)
     spec = {"task": "train", "method": method, "model": str(model), "data": data, "config": config}
     (folder / "spec.json").write_text(json.dumps(spec))
