@@ -71,10 +71,11 @@ READERS = {"pairwise": _pairwise, "binary": _binary, "listwise": _listwise, "dem
 
 
 def keep_of_list(targets: Targets, kept: Sequence[int]) -> Targets:
-    """The targets of a list of which only the completions `kept` remain."""
-    rewards = targets["rewards"]
+    """The targets of a list of which only the completions `kept` remain, with ranks 0, 1, … again."""
+    rank, rewards = [targets["rank"][index] for index in kept], targets["rewards"]
+    places = sorted({place for place in rank if place >= 0})
     return targets | {
-        "rank": tuple(targets["rank"][index] for index in kept),
+        "rank": tuple(places.index(place) if place >= 0 else -1 for place in rank),
         "rewards": None if rewards is None else tuple(rewards[index] for index in kept),
     }
 

@@ -9,7 +9,7 @@ rating ``fn(values, ratings, *, …) → [N]``.
 
 # In the order in which people meet the methods in lists and forms.
 # isort: off
-from training.engine.losses import pairwise, contrasts, reference_free, unpaired, demonstration, reward
+from training.engine.losses import pairwise, contrasts, reference_free, unpaired, listwise, demonstration, reward
 
 # isort: on
 from training.engine.losses.scores import Scores
@@ -23,6 +23,7 @@ __all__ = [
     "Scores",
     "contrasts",
     "demonstration",
+    "listwise",
     "pairwise",
     "reference_free",
     "reward",

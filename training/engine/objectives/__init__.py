@@ -6,16 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from training.engine.losses import LOSSES
-from training.engine.objectives.base import Contribution, Examples, Objective, PolicyObjective
+from training.engine.objectives.base import Contribution, Examples, Objective, PolicyObjective, Record
 from training.engine.objectives.demonstration import DemonstrationObjective
+from training.engine.objectives.listwise import ListwiseObjective
 from training.engine.objectives.pairwise import PairwiseObjective
-from training.engine.objectives.reward import RewardObjective
+from training.engine.objectives.reward import RatingObjective, RewardObjective
 from training.engine.objectives.unpaired import UnpairedObjective
 
 SHAPES: dict[str, type[Objective]] = {
     "pairwise": PairwiseObjective,
     "reward": RewardObjective,
+    "rating": RatingObjective,
     "unpaired": UnpairedObjective,
+    "listwise": ListwiseObjective,
     "demonstration": DemonstrationObjective,
 }
 
@@ -25,4 +28,4 @@ def make_objective(method: str, config: Mapping[str, Any] | None = None) -> Obje
     return SHAPES[LOSSES[method].shape](method, config)
 
 
-__all__ = ["Contribution", "Examples", "Objective", "PolicyObjective", "make_objective"]
+__all__ = ["Contribution", "Examples", "Objective", "PolicyObjective", "Record", "make_objective"]

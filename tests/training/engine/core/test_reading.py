@@ -147,15 +147,6 @@ def test_a_template_that_never_ends_the_answer_is_refused(read, tiny_tokenizer):
         read([pair()], tokenizer=tokenizer)
 
 
-def test_a_boundary_inside_a_token_is_refused(read, tiny_tokenizer):
-    # Without the line break the generation prompt is "assistant" and the next word merges with it in token space.
-    template = "{% for m in messages %}<|start|>{{ m['role'] }} {{ m['content'] }}<|end|>{% endfor %}"
-    tokenizer = templated(tiny_tokenizer, template + "{% if add_generation_prompt %}<|start|>assistant {% endif %}")
-    with pytest.raises(EngineError, match="inside a token") as refusal:
-        read([demonstration("the cat")], "demonstration", tokenizer=tokenizer)
-    assert refusal.value.row == 0
-
-
 def test_a_template_that_rewrites_the_prompt_is_refused(read, tiny_tokenizer):
     template = "{{ messages | length }}" + CHAT_TEMPLATE
     with pytest.raises(EngineError, match="renders the prompt differently"):
@@ -261,6 +252,11 @@ def test_ranks_follow_from_rewards_and_shares_of_votes_are_rewards(read):
     assert [tree.targets["rank"] for tree in trees] == [(1, 0, 1), (0, 1), (0, 1)]
     assert [tree.targets["rewards"] for tree in trees] == [(0.5, 2.0, 0.5), (0.75, 0.25), (3.0, 1.0)]
     assert (report.completions_min, report.completions_max) == (2, 3)
+
+
+def test_ranks_begin_at_zero_and_leave_no_gaps(read):
+    trees, _ = read([listed("A.", "B.", "C.", ranks=[1, 7, 3])], "listwise")
+    assert trees[0].targets["rank"] == (0, 2, 1)
 
 
 def test_completions_without_a_rank_are_kept_as_such(read):

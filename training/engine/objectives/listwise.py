@@ -1,0 +1,133 @@
+"""Lists: the completions of a tree, ranked or with rewards, for a policy or for a reward model."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from training.engine.batch import Batch
+from training.engine.diagnostics import policy_sums, rank_sums, total
+from training.engine.losses import Scores
+from training.engine.methods import trains_reward
+from training.engine.objectives.base import Contribution, Objective, Term, targets
+from training.engine.scorer import score, values
+from training.engine.trees import PromptTree
+
+
+class ListwiseObjective(Objective):
+    """Lists, weighted: the values are β·(log π - log π_ref) of a policy, or what a reward model gives.
+
+    `sft` as a further term acts on the best completions of a list.
+    """
+
+    def __init__(self, method: str, config: Mapping[str, Any] | None = None) -> None:
+        super().__init__(method, config)
+        self.seed = int((config or {}).get("seed", 0))
+        self.trains_reward = trains_reward(self.method, self.settings)
+
+    def __call__(
+        self, model: nn.Module, batch: Batch, *, reference: Tensor | None, baseline: Tensor | None, step: int
+    ) -> Contribution:
+        scores = None
+        if self.trains_reward:
+            worth = values(model, batch)  # type: ignore[arg-type]
+        else:
+            scores = score(model, batch, reference=reference)
+            worth = self.beta * scores.log_ratio
+        losses = self.losses(batch.trees, worth, scores, noise=self.noise(batch.trees, step, worth))
+        with torch.no_grad():
+            return Contribution(losses.sum(), self._sums(batch.trees, worth.detach(), scores))
+
+    def losses(
+        self, trees: Sequence[PromptTree], worth: Tensor, scores: Scores | None, *, noise: Tensor | None = None
+    ) -> Tensor:
+        """Weighted losses [G] from the values [N] of the completions and, for a term `sft`, their scores."""
+        parts = [term.weight * self._term(term, trees, worth, scores, noise) for term in self.terms]
+        return targets(trees, "weight", worth) * sum(parts[1:], parts[0])
+
+    def first_loss(self, trees: Sequence[PromptTree]) -> float | None:
+        """Known for a policy, whose values are all 0 while it equals its reference, whatever is drawn."""
+        weight = sum(map(self.weight, trees))
+        if self.trains_reward or not weight or any(term.method.shape != "listwise" for term in self.terms):
+            return None
+        zeros = torch.zeros(sum(len(tree.completions) for tree in trees))
+        return float(self.losses(trees, zeros, None, noise=zeros).sum()) / weight
+
+    def noise(self, trees: Sequence[PromptTree], step: int, like: Tensor) -> Tensor | None:
+        """Standard Gumbel noise [N] for methods that draw, None for others.
+
+        It is a function of seed, step, row and completion alone, so neither the cut into micro-batches nor a resume
+        changes what is drawn.
+        """
+        if not any(_takes(term, "noise") for term in self.terms):
+            return None
+        drawn: list[float] = []
+        for tree in trees:
+            draw = random.Random(f"noise:{self.seed}:{step}:{tree.row}")  # noqa: S311 - a draw, not a secret
+            drawn += [-math.log(max(draw.expovariate(1.0), 1e-300)) for _ in tree.completions]
+        return torch.tensor(drawn, dtype=like.dtype, device=like.device)
+
+    def _term(
+        self, term: Term, trees: Sequence[PromptTree], worth: Tensor, scores: Scores | None, noise: Tensor | None
+    ) -> Tensor:
+        group, rank = _group(trees, worth.device), _rank(trees, worth.device)
+        if term.method.shape == "demonstration":
+            assert scores is not None
+            return _mean_of(term.method.fn(scores) / scores.length.clamp(min=1), group, rank == 0, len(trees))
+        given: dict[str, Tensor | None] = {"noise": noise, "rewards": _rewards(trees, worth)}
+        given = {name: value for name, value in given.items() if _takes(term, name)}
+        losses: Tensor = term.method.fn(worth, group, rank, **term.settings, **given)
+        return losses
+
+    def _sums(self, trees: Sequence[PromptTree], worth: Tensor, scores: Scores | None) -> dict[str, Any]:
+        group, rank = _group(trees, worth.device), _behind(_rank(trees, worth.device))
+        lists = len(trees)
+        best = rank == 0
+        worst = rank == rank.new_zeros(lists).scatter_reduce(0, group, rank, "amax")[group]
+        lowest = worth.new_full((lists,), -math.inf)
+        others = lowest.scatter_reduce(0, group[~best], worth[~best], "amax")
+        first = lowest.scatter_reduce(0, group[best], worth[best], "amax") > others
+        sums: dict[str, Any] = rank_sums(worth, group, rank) | {
+            "margin": total(_mean_of(worth, group, best, lists) - _mean_of(worth, group, worst, lists)),
+            "top_accuracy": total(first.float()),
+        }
+        if scores is not None:
+            return sums | policy_sums(scores[best], scores[worst])
+        return sums | {"reward": total(worth), "reward_square": total(worth.double().square())}
+
+
+def _takes(term: Term, name: str) -> bool:
+    return name in inspect.signature(term.method.fn).parameters
+
+
+def _group(trees: Sequence[PromptTree], device: torch.device) -> Tensor:
+    """The tree [N] of each completion."""
+    counts = torch.tensor([len(tree.completions) for tree in trees], device=device)
+    return torch.arange(len(trees), device=device).repeat_interleave(counts)
+
+
+def _rank(trees: Sequence[PromptTree], device: torch.device) -> Tensor:
+    return torch.tensor([place for tree in trees for place in tree.targets["rank"]], device=device)
+
+
+def _rewards(trees: Sequence[PromptTree], like: Tensor) -> Tensor:
+    """Rewards [N], NaN in rows without any: the loss makes them of the ranks."""
+    known = [tree.targets["rewards"] or [math.nan] * len(tree.completions) for tree in trees]
+    return torch.tensor([one for rewards in known for one in rewards], dtype=like.dtype, device=like.device)
+
+
+def _behind(rank: Tensor) -> Tensor:
+    """Completions that were not ranked get a place behind all others."""
+    return rank.where(rank >= 0, rank.max() + 1)
+
+
+def _mean_of(values: Tensor, group: Tensor, chosen: Tensor, lists: int) -> Tensor:
+    """The mean over the chosen completions of each list, [G]."""
+    sums = values.new_zeros(lists).index_add(0, group[chosen], values[chosen])
+    return sums / torch.bincount(group[chosen], minlength=lists)
