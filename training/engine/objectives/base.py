@@ -39,12 +39,22 @@ class Examples:
         return len(self.trees)
 
 
+@dataclass(frozen=True)
+class Record:
+    """What evaluation wants of single examples, without gradient: the `reward` of every completion [N] and, of pairs,
+    the `probability` that the chosen one is better [B]."""
+
+    reward: Tensor
+    probability: Tensor | None = None
+
+
 @dataclass
 class Contribution:
     """Sums over a micro-batch: `loss` is Σ weight·loss with its graph, `sums[name]` is (Σ value, count)."""
 
     loss: Tensor
     sums: dict[str, tuple[Tensor, float]] = field(default_factory=dict)
+    record: Record | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +113,10 @@ class PolicyObjective(Objective):
     def sums(self, trees: Sequence[PromptTree], scores: Scores, baseline: Tensor | None) -> dict[str, Any]:
         """The figures to watch, without gradient."""
 
+    def record(self, scores: Scores) -> Record | None:
+        """What to keep of single examples."""
+        return None
+
     def scores(self, model: nn.Module, batch: Batch, reference: Tensor | None) -> Scores:
         """What the policy says of a batch."""
         return score(model, batch, reference=reference, **({"extras": self.extras} if self.extras else {}))
@@ -113,7 +127,7 @@ class PolicyObjective(Objective):
         scores = self.scores(model, batch, reference)
         loss = self.losses(batch.trees, scores, baseline).sum()
         with torch.no_grad():
-            return Contribution(loss, self.sums(batch.trees, scores, baseline))
+            return Contribution(loss, self.sums(batch.trees, scores, baseline), self.record(scores))
 
     def first_loss(self, trees: Sequence[PromptTree]) -> float | None:
         """Known when the loss looks at log-ratios only, that is, when it is the same at any level of log-probs."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from training.engine.diagnostics import pair_sums, policy_sums
 from training.engine.losses import Scores
-from training.engine.objectives.base import PolicyObjective, Term, targets
+from training.engine.objectives.base import PolicyObjective, Record, Term, targets
 from training.engine.trees import PromptTree
 
 
@@ -26,12 +26,17 @@ class PairwiseObjective(PolicyObjective):
         return targets(trees, "weight", scores.logp) * losses
 
     def sums(self, trees: Sequence[PromptTree], scores: Scores, baseline: Tensor | None) -> dict[str, Any]:
-        chosen, rejected = scores[0::2], scores[1::2]
-        if scores.ref_logp is not None:
-            rewards = self.beta * chosen.log_ratio, self.beta * rejected.log_ratio
-        else:  # what such methods rank by
-            rewards = self.beta * chosen.mean_logp, self.beta * rejected.mean_logp
-        return policy_sums(chosen, rejected) | pair_sums(*rewards, targets(trees, "p", scores.logp, default=1.0))
+        rewards = self._rewards(scores)
+        p = targets(trees, "p", rewards, default=1.0)
+        return policy_sums(scores[0::2], scores[1::2]) | pair_sums(rewards[0::2], rewards[1::2], p)
+
+    def record(self, scores: Scores) -> Record:
+        rewards = self._rewards(scores)
+        return Record(rewards, torch.sigmoid(rewards[0::2] - rewards[1::2]))
+
+    def _rewards(self, scores: Scores) -> Tensor:
+        """The implicit rewards [N]; without a reference, what such methods rank by."""
+        return self.beta * (scores.mean_logp if scores.ref_logp is None else scores.log_ratio)
 
     def _term(self, term: Term, trees: Sequence[PromptTree], chosen: Scores, rejected: Scores) -> Tensor:
         if term.method.shape == "demonstration":

@@ -1,31 +1,131 @@
-"""Pairs for a reward model, with margin and soft label."""
+"""Pairs and ratings for a reward model."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from training.engine.batch import Batch
 from training.engine.diagnostics import pair_sums, total
-from training.engine.objectives.base import Contribution, Objective, targets
-from training.engine.reward import RewardModel
-from training.engine.scorer import values
+from training.engine.losses.reward import davidson_log_probs, rao_kupper_log_probs
+from training.engine.objectives.base import Contribution, Objective, Record, targets
+from training.engine.reward import Outputs, RewardModel, bootstrap_weights
+
+TIES = {"davidson": davidson_log_probs, "rao_kupper": rao_kupper_log_probs}
 
 
 class RewardObjective(Objective):
-    """The losses over the values of a reward model."""
+    """The losses of pairs over the values of a reward model, or over the logits of a preference model."""
 
     def __call__(
         self, model: nn.Module, batch: Batch, *, reference: Tensor | None, baseline: Tensor | None, step: int
     ) -> Contribution:
-        assert isinstance(model, RewardModel)
-        rewards = values(model, batch)
-        chosen, rejected = rewards[0::2], rewards[1::2]
-        p, weight = targets(batch.trees, "p", rewards, default=1.0), targets(batch.trees, "weight", rewards)
-        margin = targets(batch.trees, "margin", rewards)
-        losses = sum(term.weight * term.method.fn(chosen, rejected, margin, p, **term.settings) for term in self.terms)
-        sums: dict[str, Any] = pair_sums(chosen, rejected, p)
-        sums["reward"] = total(rewards)
-        sums["reward_square"] = total(rewards.double().square())
-        return Contribution((weight * losses).sum(), sums)
+        inner, each = reward_model(model), model(batch, each=True)
+        losses = [
+            times * self._losses(inner, batch, view[0::2], view[1::2]) for view, times in views(inner, each, batch)
+        ]
+        weight = targets(batch.trees, "weight", each)
+        with torch.no_grad():
+            rewards = inner.outputs.combine(each)
+            if inner.separator is not None:
+                # Both orders of one pair: what counts is their difference, as much for one side as against the other.
+                half = (rewards[0::2] - rewards[1::2]) / 4
+                rewards = torch.stack((half, -half), dim=1).flatten()
+            sums = reward_sums(inner, rewards, each)
+            p = targets(batch.trees, "p", rewards, default=1.0)
+            sums |= pair_sums(rewards[0::2], rewards[1::2], p)
+            record = Record(rewards, self._probability(inner, rewards[0::2] - rewards[1::2]))
+        return Contribution((weight * torch.stack(losses).sum(0)).sum(), sums, record)
+
+    def _losses(self, model: RewardModel, batch: Batch, chosen: Tensor, rejected: Tensor) -> Tensor:
+        """[B], before the weights of the pairs."""
+        margin, p = targets(batch.trees, "margin", chosen), targets(batch.trees, "p", chosen, default=1.0)
+        if self.method.name not in TIES:
+            return sum(
+                term.weight * term.method.fn(chosen, rejected, margin, p, **term.settings) for term in self.terms
+            )
+        # p counts a tie as half a win, so more ties than this were settled before (p = 1 of a majority).
+        tie = torch.minimum(targets(batch.trees, "tie", chosen), 2 * torch.minimum(p, 1 - p))
+        losses: Tensor = self.method.fn(
+            chosen, rejected, margin, p, tie, tie_odds=model.tie_odds, **self.terms[0].settings
+        )
+        return losses
+
+    def _probability(self, model: RewardModel, gap: Tensor) -> Tensor:
+        """What p is an observation of: the chosen one wins, a tie counted as half."""
+        if self.method.name not in TIES:
+            return torch.sigmoid(gap)
+        assert model.tie_odds is not None
+        win, tie, _ = TIES[self.method.name](gap, model.tie_odds).exp().unbind(-1)
+        return win + tie / 2
+
+
+class RatingObjective(Objective):
+    """Single completions with ratings per aspect, or with a thumb as 0 or 1."""
+
+    def __call__(
+        self, model: nn.Module, batch: Batch, *, reference: Tensor | None, baseline: Tensor | None, step: int
+    ) -> Contribution:
+        inner, each = reward_model(model), model(batch, each=True)
+        ratings = each.new_tensor([ratings_of(tree.targets, inner.outputs) for tree in batch.trees])
+        if inner.outputs.kind == "aspects":
+            losses = [self.method.fn(each, ratings)]
+        else:
+            losses = [times * self.method.fn(view, ratings[:, 0]) for view, times in views(inner, each, batch)]
+        weight = targets(batch.trees, "weight", each)
+        with torch.no_grad():
+            rewards = inner.outputs.combine(each)
+            return Contribution(
+                (weight * torch.stack(losses).sum(0)).sum(), reward_sums(inner, rewards, each), Record(rewards)
+            )
+
+
+def reward_model(model: nn.Module) -> RewardModel:
+    """The reward model inside a wrapper that distributes it."""
+    inner = getattr(model, "module", model)
+    assert isinstance(inner, RewardModel)
+    return inner
+
+
+def views(model: RewardModel, each: Tensor, batch: Batch) -> list[tuple[Tensor, Tensor]]:
+    """The values [N] that losses are computed on, and how much each tree counts in them [G].
+
+    The outputs of a single head, or of each row's own group of annotators, count once. The k heads of an ensemble
+    count as often as their bootstrap says, over k; without gradient, where nothing is learnt, their mean counts once.
+    """
+    once = each.new_ones(len(batch.trees))
+    if model.outputs.kind == "groups":
+        column = {name: index for index, name in enumerate(model.outputs.names)}
+        groups = torch.tensor([column.get(tree.targets.get("group"), -1) for tree in batch.trees], device=each.device)
+        of_completion = groups[batch.group]
+        own = each.gather(1, of_completion.clamp(min=0)[:, None])[:, 0]
+        # A group that the model does not know gets the value that all of them together would give.
+        return [(torch.where(of_completion >= 0, own, model.outputs.combine(each)), once)]
+    if model.outputs.kind != "ensemble" or not torch.is_grad_enabled():
+        return [(model.outputs.combine(each), once)]
+    heads = each.shape[1]
+    times = each.new_tensor([bootstrap_weights(model.seed, tree.row, heads) for tree in batch.trees])
+    return [(each[:, head], times[:, head] / heads) for head in range(heads)]
+
+
+def reward_sums(model: RewardModel, rewards: Tensor, each: Tensor) -> dict[str, Any]:
+    """Level and spread of the rewards [N], how far an ensemble's heads [N, O] disagree, and the odds of a tie."""
+    sums = {"reward": total(rewards), "reward_square": total(rewards.double().square())}
+    if model.outputs.kind == "ensemble":
+        sums["uncertainty"] = total(each.std(-1))
+    if model.tie_odds is not None:
+        sums["tie_odds"] = total(model.tie_odds.reshape(1))
+    return sums
+
+
+def ratings_of(targets: Mapping[str, Any], outputs: Outputs) -> list[float]:
+    """A row's ratings in the order of the aspects, or its thumb as 0 or 1; NaN for what it does not say."""
+    if outputs.kind == "aspects":
+        ratings = targets.get("ratings") or {}
+        return [float(ratings.get(aspect, math.nan)) for aspect in outputs.names]
+    label = targets.get("label")
+    return [math.nan if label is None else float(label)]

@@ -3,7 +3,8 @@
 from training.engine.reward.laplace import Laplace, fit_laplace
 from training.engine.reward.model import Pooling, RewardModel, is_bidirectional, new_head
 from training.engine.reward.outputs import Outputs, bootstrap_weights
-from training.engine.reward.preference import pair_tree, preference
+from training.engine.reward.preference import pair_tree, pair_trees, preference
+from training.engine.reward.prepare import prepare, read_pairs_together
 
 __all__ = [
     "Laplace",
@@ -15,5 +16,8 @@ __all__ = [
     "is_bidirectional",
     "new_head",
     "pair_tree",
+    "pair_trees",
     "preference",
+    "prepare",
+    "read_pairs_together",
 ]
