@@ -1,0 +1,81 @@
+"""What the experiment shows: a figure of small charts for every family, and a table."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from training.charts import nice_ticks
+
+COLUMNS, CELL, CHART = 4, (180, 112), (128, 62)
+LEFT, TOP = 40, 26
+# An image in a page has no colour of its surroundings: it follows the reader's own scheme.
+STYLE = (
+    "svg{color:#1f2328;font:11px system-ui,sans-serif}text{fill:currentColor}"
+    "@media(prefers-color-scheme:dark){svg{color:#e6edf3}}"
+)
+
+
+def family_chart(title: str, runs: Mapping[str, Sequence[Mapping[str, float]]], measure: str) -> str:
+    """An SVG of one small chart per method, the family's other curves faint behind it, all on one scale."""
+    values = [point[measure] for curve in runs.values() for point in curve]
+    ticks = nice_ticks(min(values), max(values))
+    low, high = ticks[0], ticks[-1]
+    width = COLUMNS * CELL[0]
+    height = -(-len(runs) // COLUMNS) * CELL[1] + 8
+
+    def line(curve: Sequence[Mapping[str, float]], style: str) -> str:
+        at = (
+            f"{point['share'] * CHART[0]:.1f},{CHART[1] * (1 - (point[measure] - low) / (high - low)):.1f}"
+            for point in curve
+        )
+        return f'<polyline fill="none" stroke="currentColor" {style} points="{" ".join(at)}"/>'
+
+    faint = "".join(line(curve, 'stroke-width="1" stroke-opacity="0.15"') for curve in runs.values())
+    grid = "".join(
+        f'<line stroke="currentColor" stroke-opacity="0.18" x2="{CHART[0]}" y1="{y}" y2="{y}"/>'
+        f'<text x="-5" y="{y + 4}" text-anchor="end" font-size="9">{tick:.3g}</text>'
+        for tick, y in ((tick, round(CHART[1] * (1 - (tick - low) / (high - low)), 1)) for tick in (low, high))
+    )
+    cells = []
+    for number, (name, curve) in enumerate(runs.items()):
+        x, y = number % COLUMNS * CELL[0] + LEFT, number // COLUMNS * CELL[1] + TOP
+        last, strong = curve[-1][measure], line(curve, 'stroke-width="2"')
+        cells.append(
+            f'<g transform="translate({x} {y})"><text y="-9" font-weight="600">{escape(name)}</text>'
+            f'<text x="{CHART[0]}" y="-9" text-anchor="end">{last:.2f}</text>'
+            f"{grid}{faint}{strong}</g>"
+        )
+    spoken = "; ".join(f"{name} {curve[-1][measure]:.2f}" for name, curve in runs.items())
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="{escape(title)}: {escape(spoken)}"><style>{STYLE}</style>{"".join(cells)}</svg>\n'
+    )
+
+
+def policy_table(start: Mapping[str, float], runs: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown, best reward first."""
+    lines = [
+        "| method | learning rate | known reward | KL to the start | NLL of good answers | words | seconds |",
+        "|---|---|---|---|---|---|---|",
+        f"| start | | {start['reward']:.2f} ± {start['reward_error']:.2f} | 0 | {start['nll']:.3f} | "
+        f"{start['words']:.0f} | |",
+    ]
+    for run in sorted(runs, key=lambda run: -run["curve"][-1]["reward"]):
+        last = run["curve"][-1]
+        lines.append(
+            f"| `{run['method']}` | {run['learning_rate']:g} | {last['reward']:.2f} ± {last['reward_error']:.2f} | "
+            f"{last['kl']:.1f} | {last['nll']:.3f} | {last['words']:.0f} | {run['seconds']:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def reward_table(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown, best accuracy first."""
+    lines = ["| method | learning rate | accuracy | Kendall τ | seconds |", "|---|---|---|---|---|"]
+    for run in sorted(runs, key=lambda run: -run["curve"][-1]["accuracy"]):
+        last = run["curve"][-1]
+        lines.append(
+            f"| `{run['method']}` | {run['learning_rate']:g} | {last['accuracy']:.3f} | {last['tau']:.2f} | "
+            f"{run['seconds']:.0f} |"
+        )
+    return "\n".join(lines)
