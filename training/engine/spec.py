@@ -56,6 +56,21 @@ TRAIN_CONFIG: tuple[Parameter, ...] = (
     Parameter("checkpoint_seconds", 60.0, "Seconds between checkpoints; 0 makes one after every step.", minimum=0),
 )
 
+# Beside those of its method, where a run makes a reward model.
+REWARD_CONFIG: tuple[Parameter, ...] = (
+    Parameter(
+        "pooling",
+        "auto",
+        "What the reward is read from: the completion's last token (decoders), the mean or the first token of the "
+        "whole row (encoders), or a reward for every token of the completion, averaged.",
+        choices=("auto", "last", "mean", "cls", "tokens"),
+    ),
+    Parameter(
+        "heads", 1, "Heads of an ensemble, whose disagreement is the uncertainty; 1 is none.", minimum=1, maximum=64
+    ),
+    Parameter("laplace", 0.0, "Prior precision of the last layer's Laplace approximation; 0 makes none.", minimum=0.0),
+)
+
 SAMPLE_CONFIG: tuple[Parameter, ...] = (
     Parameter("sampler", "auto", "auto takes vllm where it is installed.", choices=("auto", "vllm", "transformers")),
     Parameter("n", 2, "Completions per prompt.", minimum=1, maximum=64),
@@ -116,7 +131,7 @@ def parameters(task: str, method: Method | None = None) -> tuple[Parameter, ...]
     if method is None:
         return table
     common = (replace(p, default=method.learning_rate) if p.name == "learning_rate" else p for p in table)
-    return (*common, *method.parameters)
+    return (*common, *method.parameters, *(REWARD_CONFIG if method.trains != "policy" else ()))
 
 
 def validate(document: Any) -> Spec:

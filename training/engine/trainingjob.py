@@ -15,7 +15,7 @@ import torch
 
 from training.engine import startchecks
 from training.engine.acceleration import compile_layers, recompute_layers
-from training.engine.adapters import adapters_off, add_adapters
+from training.engine.adapters import NAME, adapters_off, add_adapters
 from training.engine.batch import Layout
 from training.engine.checkpoint import Checkpoints
 from training.engine.errors import EngineError
@@ -31,11 +31,13 @@ from training.engine.modelfiles import (
     weights_sha256,
 )
 from training.engine.objectives import Examples, make_objective
+from training.engine.objectives.paft import ADAPTERS
 from training.engine.passes import Passes
 from training.engine.progress import Progress
 from training.engine.reference import ReferenceCache
 from training.engine.referencepass import ReferencePass, with_mismatched
-from training.engine.reward import RewardModel
+from training.engine.rendering import conditioned_template
+from training.engine.reward import RewardModel, fit_laplace, pair_trees, prepare, read_pairs_together
 from training.engine.scorer import supports_trees
 from training.engine.spec import Spec
 from training.engine.stop import Stop
@@ -44,6 +46,8 @@ from training.engine.trees import read_trees
 
 # Shares of the whole run on the bar that people see: the reference pass before, the evaluation after the training.
 REFERENCE_END, TRAINING_END = 0.1, 0.95
+# Adapters are what paft is about: it has them even where a run asks for none.
+PAFT_RANK = 8
 
 
 class TrainingJob:
@@ -69,6 +73,8 @@ class TrainingJob:
         self.settings = Settings.from_config(self.config, layout=self._layout())
         self.say(0.0, "Reading the data")
         self.splits = {split: self._read(split, Path(path)) for split, path in spec.data.items()}
+        if isinstance(self.model, RewardModel):
+            prepare(self.model, self.method, self.config, self.splits["train"].trees)
 
     def with_reference(self, cache: Path) -> dict[str, Examples]:
         """The splits with the reference's log-probs beside them, where the method needs a reference."""
@@ -127,7 +133,8 @@ class TrainingJob:
             self.checks.append(startchecks.first_loss_check(loss, expected, dtype=self.settings.dtype))
 
     def evaluate(self, trainer: Trainer, splits: Mapping[str, Examples]) -> dict[str, dict[str, Any]]:
-        """The figures of every held-out split; a reward model is normalised by the first of them."""
+        """The figures of every held-out split; a reward model is normalised by the first of them, and learns how sure
+        it is where `laplace` is set."""
 
         def figures_of(name: str) -> dict[str, Any]:
             message = f"Evaluating on {name}: {len(splits[name])} examples"
@@ -139,10 +146,22 @@ class TrainingJob:
         if isinstance(self.model, RewardModel):
             held_out = next(iter(figures.values()), None) or figures_of("train")
             self.model.mean, self.model.std = held_out["reward"], held_out["reward_std"] or 1.0
+            if prior := self.config["laplace"]:
+                self.model.laplace = fit_laplace(
+                    self.model,
+                    splits["train"].trees,
+                    prior=prior,
+                    layout=self.settings.layout,
+                    pad_id=self.tokenizer.pad_token_id,
+                    token_budget=self.config["token_budget"],
+                    between=self._stop.check,
+                )
         return figures
 
     def save(self, folder: Path) -> None:
         """Write the trained model as a folder that transformers opens."""
+        if self._is_conditional():
+            self.tokenizer.chat_template = conditioned_template(self.tokenizer.chat_template, self.config["good"])
         if isinstance(self.model, RewardModel):
             save_reward(self.model, self.tokenizer, folder)
         else:
@@ -178,13 +197,25 @@ class TrainingJob:
     def _load(self) -> tuple[Any, Any]:
         """The model in float32, whatever the arithmetic is: small updates would be lost in bfloat16 weights."""
         if trains_reward(self.method, self.config):
-            model, tokenizer = load_reward(self._folder, device=str(self._device), seed=self.config["seed"])
+            pooling = None if self.config["pooling"] == "auto" else self.config["pooling"]
+            model, tokenizer = load_reward(
+                self._folder, device=str(self._device), pooling=pooling, seed=self.config["seed"]
+            )
+            read_pairs_together(model, self.method, tokenizer)
             learner = model.backbone
         else:
             model, tokenizer = load_policy(self._folder, device=str(self._device))
             learner = model
-        if rank := self.config["lora_rank"]:
-            add_adapters(learner, rank=rank, alpha=self.config["lora_alpha"], seed=self.config["seed"])
+        side_by_side = self.method.name == "paft"
+        if rank := self.config["lora_rank"] or (PAFT_RANK if side_by_side else 0):
+            alpha, seed = self.config["lora_alpha"], self.config["seed"]
+            add_adapters(learner, rank=rank, alpha=alpha, seed=seed, names=ADAPTERS if side_by_side else (NAME,))
+        if side_by_side and self.config["gradient_checkpointing"]:
+            raise EngineError(
+                "paft scores its two adapters apart, which computing layers again would mix up. Set "
+                "gradient_checkpointing to false.",
+                field="config.gradient_checkpointing",
+            )
         if self.config["gradient_checkpointing"]:
             recompute_layers(learner)
         if self.config["compile"]:
@@ -194,19 +225,35 @@ class TrainingJob:
     def _read(self, split: str, path: Path) -> Examples:
         kind = self.method.dataset_kind
         trees, report = read_trees(
-            path, kind=kind, tokenizer=self.tokenizer, max_length=self.config["max_length"], encoder=self._encoder()
+            path,
+            kind=kind,
+            tokenizer=self.tokenizer,
+            max_length=self.config["max_length"],
+            encoder=self._encoder(),
+            conditions=(self.config["good"], self.config["bad"]) if self._is_conditional() else None,
         )
         self._stop.check()
+        unlabelled = next((tree for tree in trees if tree.targets.get("label", False) is None), None)
+        if unlabelled is not None and self.method.shape != "rating":
+            raise EngineError(
+                f"{path.name}, row {unlabelled.row}, column 'label': {self.method.name} learns from thumbs and the row "
+                "has ratings only. Add labels, or take regression.",
+                row=unlabelled.row,
+                field="label",
+            )
         self.data[split] = report.as_dict()
         self.checks += startchecks.data_checks(split, report)
         if split == "train":
             self.checks += startchecks.shape_checks(trees, kind, self.config)
         else:
             self.checks.append(startchecks.overlap_check(Path(self.spec.data["train"]), path, split))
+        if isinstance(self.model, RewardModel) and self.model.separator is not None:
+            trees = pair_trees(trees, self.model.separator, report)
+            self.data[split] = report.as_dict()
         return Examples(trees)
 
     def _encoder(self) -> bool:
-        return isinstance(self.model, RewardModel) and self.model.pooling != "last"
+        return isinstance(self.model, RewardModel) and self.model.reads_rows
 
     def _layout(self) -> Layout:
         wanted: str = self.config["layout"]
@@ -218,6 +265,10 @@ class TrainingJob:
                 field="config.layout",
             )
         return "padded" if wanted == "padded" or not able else "tree"
+
+    def _is_conditional(self) -> bool:
+        """Whether the answers stand behind a text that says how good they are."""
+        return "good" in self.objective.settings
 
     def _moves_reference(self) -> bool:
         """Whether the reference follows the policy, so that nothing can be computed beforehand."""

@@ -69,9 +69,9 @@ def test_an_encoder_becomes_a_reward_model(tmp_path, tiny_encoder_dir):
     assert run(spec, tmp_path / "out") == 0
     result = result_of(tmp_path / "out")
     assert result["loss_last"] < result["loss_first"]
-    stored = json.loads((tmp_path / "out/model/reward.json").read_text())
-    assert stored["pooling"] == "mean"
-    assert stored["std"] == pytest.approx(result["eval"]["validation"]["reward_std"])
+    stored, _ = load_reward(tmp_path / "out/model")
+    assert stored.pooling == "mean"
+    assert stored.std == pytest.approx(result["eval"]["validation"]["reward_std"])
 
 
 def synthetic_trees(count, quality, generator):
