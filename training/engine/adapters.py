@@ -6,7 +6,7 @@ frozen weights are those of the folder, and with the adapters off the model is i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -23,8 +23,8 @@ NAME = "default"
 FOLDER = "adapter"
 
 
-def add_adapters(model: nn.Module, *, rank: int, alpha: float, seed: int = 0) -> None:
-    """Puts an adapter on every linear layer of a transformers model and freezes the rest.
+def add_adapters(model: nn.Module, *, rank: int, alpha: float, seed: int = 0, names: Sequence[str] = (NAME,)) -> None:
+    """Puts adapters on every linear layer of a transformers model and freezes the rest; all of them are at work.
 
     An adapter adds alpha/rank·B·A to a weight; B is zero at first, A is drawn from ``seed``. No dropout: with it,
     policy and reference differ before the first step. EngineError where no layer can take one.
@@ -36,11 +36,15 @@ def add_adapters(model: nn.Module, *, rank: int, alpha: float, seed: int = 0) ->
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         try:
-            inject_adapter_in_model(config, model, NAME)
+            inject_adapter_in_model(config, model, names[0])
         except ValueError as error:
             raise EngineError(
                 f"No layer of this model can take an adapter ({error}). Set lora_rank to 0.", field="config.lora_rank"
             ) from error
+        for layer in adapter_layers(model).values():
+            for name in names[1:]:
+                layer.update_layer(name, r=rank, lora_alpha=alpha, config=config)
+            layer.set_adapter(list(names))
 
 
 def adapter_layers(model: nn.Module) -> dict[str, LoraLayer]:
@@ -61,6 +65,23 @@ def adapters_off(model: nn.Module) -> Iterator[None]:
             layer.enable_adapters(True)
 
 
+@contextmanager
+def only_adapter(model: nn.Module, name: str) -> Iterator[None]:
+    """Within, the other adapters add nothing and get no gradient; their weights stay as they are.
+
+    What is computed within must not be computed again later, as gradient checkpointing does.
+    """
+    layers = list(adapter_layers(model).values())
+    before = [dict(layer.scaling) for layer in layers]
+    for layer in layers:
+        layer.scaling = {one: scale if one == name else 0.0 for one, scale in layer.scaling.items()}
+    try:
+        yield
+    finally:
+        for layer, scaling in zip(layers, before, strict=True):
+            layer.scaling = scaling
+
+
 def merged_weights(model: nn.Module) -> dict[str, Tensor]:
     """The state dict of the model as if it had been trained without adapters: weight + alpha/rank·B·A."""
     layers = adapter_layers(model)
@@ -70,7 +91,8 @@ def merged_weights(model: nn.Module) -> dict[str, Tensor]:
             continue
         owner, _, last = name.rpartition(".base_layer.")
         if owner in layers and last == "weight":
-            value = value + layers[owner].get_delta_weight(NAME).to(value.dtype)  # type: ignore[operator]
+            for adapter in layers[owner].active_adapters:
+                value = value + layers[owner].get_delta_weight(adapter).to(value.dtype)  # type: ignore[operator]
         merged[name.replace(".base_layer.", ".")] = value
     return merged
 

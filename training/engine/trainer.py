@@ -150,6 +150,7 @@ class Trainer:
             if time.monotonic() - saved >= self.settings.checkpoint_seconds:
                 self.save()
                 saved = time.monotonic()
+        self.passes.objective.finish(self.model)
         return self.totals
 
     def save(self) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from training.engine.errors import EngineError
 from training.engine.rendering import ChatRenderer, EncoderRenderer
-from training.engine.rows import Row, messages, read_rows, text, texts
+from training.engine.rows import Row, flag, messages, read_rows, text, texts
 from training.engine.targets import READERS, is_decided, keep_of_list, read_targets
 
 if TYPE_CHECKING:
@@ -61,7 +61,9 @@ class DataReport:
     ``rows_tied`` name the first twenty. Lengths are tokens; ``length_bias`` is the mean of chosen minus rejected;
     ``label_share`` the share of thumbs up among the labels. Of lists: ``completions_min`` and ``completions_max`` are
     the smallest and largest K, ``tied_share`` the share of all their pairs that tie, and ``merged_completions`` counts
-    those left out because the list holds the same tokens in a better place.
+    those left out because the list holds the same tokens in a better place. ``boundary_merged`` counts rows whose
+    prompt and answer the tokenizer would have joined (see ChatRenderer.render), ``ended`` the completions that end with
+    an end token, ``begin_missing`` the rows whose prompt lacks the begin token that the tokenizer puts before a text.
     """
 
     file: str
@@ -72,6 +74,9 @@ class DataReport:
     dropped_identical: int = 0
     dropped_tied: int = 0
     truncated: int = 0
+    boundary_merged: int = 0
+    ended: int = 0
+    begin_missing: int = 0
     max_length: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -99,13 +104,15 @@ def read_trees(
     max_length: int,
     limit: int | None = None,
     encoder: bool = False,
+    conditions: tuple[str, str] | None = None,
 ) -> tuple[list[PromptTree], DataReport]:
     """Reads a Parquet or JSONL dataset of ``kind`` into trees of at most ``max_length`` tokens per sequence.
 
-    The boundary between prompt and completion is found in token space: the rendered prompt's ids must be the
-    beginning of the rendered conversation's ids. Rows that are too long are left out and counted, never cut; with
+    The boundary between prompt and completion is where a sampler would begin to write: behind the ids of the rendered
+    prompt. Rows that are too long are left out and counted, never cut; with
     ``encoder=True`` the beginning of the conversation is left out instead, at a message boundary, and counted as
-    truncated. ``limit`` stops after that many trees.
+    truncated. ``limit`` stops after that many trees. ``conditions`` are the texts behind the prompt of a completion
+    with a thumb up and with a thumb down (conditional SFT).
 
     Raises EngineError, with the row, for: a missing or mistyped column, an empty completion, a chat template that is
     missing, moves the boundary, does not end the answer with an end token or repeats the begin token; and when
@@ -120,7 +127,7 @@ def read_trees(
         if limit is not None and len(trees) >= limit:
             break
         report.rows += 1
-        tree = _tree(row, kind, renderer, report)
+        tree = _tree(row, kind, renderer, report, conditions)
         if tree is not None:
             trees.append(tree)
     if not trees:
@@ -135,11 +142,21 @@ def read_trees(
     return trees, report
 
 
-def _tree(row: Row, kind: str, renderer: ChatRenderer | EncoderRenderer, report: DataReport) -> PromptTree | None:
+def _tree(
+    row: Row,
+    kind: str,
+    renderer: ChatRenderer | EncoderRenderer,
+    report: DataReport,
+    conditions: tuple[str, str] | None,
+) -> PromptTree | None:
     prompt = messages(row, "prompt")
     answers = _answers(row, kind)
     targets = read_targets(row, kind)
-    rendered = renderer.render(row, prompt, answers)
+    if conditions and isinstance(renderer, ChatRenderer):
+        condition = conditions[0] if flag(row, "label") else conditions[1]
+        rendered = renderer.render(row, prompt, answers, condition=condition)
+    else:
+        rendered = renderer.render(row, prompt, answers)
     if rendered is None:
         report.dropped_too_long += 1
         return _leave_out(row, report.rows_too_long)
@@ -156,6 +173,10 @@ def _tree(row: Row, kind: str, renderer: ChatRenderer | EncoderRenderer, report:
         report.merged_completions += len(completions) - len(kept)
         completions = tuple(completions[index] for index in kept)
     report.truncated += rendered.truncated
+    report.boundary_merged += rendered.merged
+    if isinstance(renderer, ChatRenderer):
+        report.ended += sum(completion[-1] in renderer.ends for completion in completions)
+        report.begin_missing += renderer.lacks_begin(rendered.prompt)
     return PromptTree(row.index, rendered.prompt, completions, targets)
 
 

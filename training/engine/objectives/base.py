@@ -101,6 +101,9 @@ class Objective(ABC):
         """The mean loss of these trees while the policy equals its reference; None where that says nothing."""
         return None
 
+    def finish(self, model: nn.Module) -> None:  # noqa: B027 - most methods have nothing to do
+        """Bring the trained model into the form in which it is evaluated and saved; doing it twice does no harm."""
+
 
 class PolicyObjective(Objective):
     """Objectives that see a policy's log-probs only, so that the loss can be had from scores alone."""
