@@ -6,6 +6,7 @@ Decoders use the chat template of their tokenizer; encoders without one read the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,15 +22,21 @@ Messages = Sequence[dict[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """Token ids of a prompt and its completions; ``truncated`` when earlier messages had to be left out."""
+    """Token ids of a prompt and its completions; ``truncated`` when earlier messages had to be left out, ``merged``
+    when the tokenizer would have joined the end of the prompt and the beginning of an answer into one token."""
 
     prompt: tuple[int, ...]
     completions: tuple[tuple[int, ...], ...]
     truncated: bool = False
+    merged: bool = False
 
 
 class ChatRenderer:
-    """Renders with the tokenizer's chat template and checks what training on the result would get wrong."""
+    """Renders with the tokenizer's chat template and checks what training on the result would get wrong.
+
+    ``ends`` are the tokens that end a turn. ``condition`` is the text that the template adds behind the prompt for a
+    policy that was trained with it (see ``conditioned_template``), or "".
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
         if tokenizer.chat_template is None:
@@ -43,28 +50,50 @@ class ChatRenderer:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.ends = _end_ids(tokenizer)
+        self._plain_template, self.condition = _without_condition(tokenizer.chat_template)
 
     def prompt_ids(self, prompt: Messages) -> tuple[int, ...]:
-        """The ids a sampler is given for ``prompt``: rendered with the generation prompt, no further special tokens."""
-        return self._ids(self._template(prompt, answer=None))
+        """The ids a sampler is given for ``prompt``: rendered with the generation prompt and the template's condition,
+        no further special tokens."""
+        return self._ids(self._template(prompt, answer=None) + self.condition)
 
-    def render(self, row: Row, prompt: Messages, answers: Sequence[str]) -> Rendered | None:
-        """Prompt and answers as ids, or None when one of the sequences is longer than ``max_length``."""
+    def lacks_begin(self, prompt: tuple[int, ...]) -> bool:
+        """Whether a rendered prompt has no begin token although the tokenizer by itself would put one in front."""
+        begin = self.tokenizer.bos_token_id
+        return begin is not None and prompt[:1] != (begin,) and self.tokenizer("a")["input_ids"][:1] == [begin]
+
+    def render(
+        self, row: Row, prompt: Messages, answers: Sequence[str], *, condition: str | None = None
+    ) -> Rendered | None:
+        """Prompt and answers as ids, or None when one of the sequences is longer than ``max_length``.
+
+        ``condition`` stands between the generation prompt and the answers and belongs to the prompt; None takes that
+        of the template. An answer is what follows the ids of the prompt, as a sampler would go on from them: where
+        the tokenizer would merge across the boundary, the answer is tokenised by itself.
+        """
         head_text = self._template(prompt, answer=None, row=row)
-        head = self._ids(head_text)
+        behind = self.condition if condition is None else condition
+        head = self._ids(head_text + behind)
         begin = self.tokenizer.bos_token_id
         if begin is not None and head[:2] == (begin, begin):
             raise row.error(
                 "prompt", "the rendered prompt begins with two begin tokens; remove one from the chat template."
             )
-        tails = tuple(self._completion(row, prompt, head_text, head, answer) for answer in answers)
-        if len(head) + max(len(tail) for tail in tails) > self.max_length:
+        merged = False
+        tails: list[tuple[int, ...]] = []
+        for answer in answers:
+            tail_text = self._answer_text(row, prompt, head_text, answer)
+            full = self._ids(head_text + behind + tail_text)
+            apart = full[: len(head)] != head
+            # Where nothing merges the joint ids are right even for tokenizers that put a blank before every text.
+            tails.append(self._until_end(row, self._ids(tail_text) if apart else full[len(head) :]))
+            merged = merged or apart
+        if len(head) + max(map(len, tails)) > self.max_length:
             return None
-        return Rendered(head, tails)
+        return Rendered(head, tuple(tails), merged=merged)
 
-    def _completion(
-        self, row: Row, prompt: Messages, head_text: str, head: tuple[int, ...], answer: str
-    ) -> tuple[int, ...]:
+    def _answer_text(self, row: Row, prompt: Messages, head_text: str, answer: str) -> str:
+        """What the template writes behind the prompt for this answer: the answer, its end token and what follows."""
         full_text = self._template(prompt, answer=answer, row=row)
         if not full_text.startswith(head_text):
             raise row.error(
@@ -72,15 +101,7 @@ class ChatRenderer:
                 "the chat template renders the prompt differently once an answer follows, so the boundary is lost; "
                 "use a template whose generation prompt is the beginning of the assistant's turn.",
             )
-        full = self._ids(full_text)
-        if full[: len(head)] != head:
-            raise row.error(
-                "prompt",
-                "the last token of the prompt merges with the beginning of the answer, so the boundary falls inside a "
-                "token; remove white space from the beginning of the answer, or end the template's generation prompt "
-                "with a special token.",
-            )
-        return self._until_end(row, full[len(head) :])
+        return full_text[len(head_text) :]
 
     def _until_end(self, row: Row, tail: tuple[int, ...]) -> tuple[int, ...]:
         """The answer up to and including its end token; the white space that templates put after it is left out."""
@@ -105,7 +126,10 @@ class ChatRenderer:
             conversation.append({"role": "assistant", "content": answer})
         try:
             rendered = self.tokenizer.apply_chat_template(
-                conversation, tokenize=False, add_generation_prompt=answer is None
+                conversation,
+                tokenize=False,
+                add_generation_prompt=answer is None,
+                chat_template=self._plain_template,
             )
         except Exception as error:  # jinja's errors and whatever a template raises on purpose
             what = f"the chat template refuses this conversation: {error}"
@@ -114,6 +138,29 @@ class ChatRenderer:
 
     def _ids(self, rendered: str) -> tuple[int, ...]:
         return tuple(self.tokenizer(rendered, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def conditioned_template(template: str, condition: str) -> str:
+    """A chat template whose generation prompt ends with ``condition``, in place of one that it may have already, so
+    that every sampler asks a policy of conditional SFT for what it learnt to do behind it."""
+    # jinja drops one line break at the end of a template; followed by more it would be written.
+    plain = (_without_condition(template)[0] or template).removesuffix("\n")
+    quoted = condition.replace("\\", "\\\\").replace("'", "\\'")
+    return f"{plain}{{% if add_generation_prompt %}}{{{{ '{quoted}' }}}}{{% endif %}}"
+
+
+_CONDITION = re.compile(r"\{% if add_generation_prompt %\}\{\{ '((?:[^'\\]|\\.)*)' \}\}\{% endif %\}\Z", re.DOTALL)
+
+
+def _without_condition(template: object) -> tuple[str | None, str]:
+    """The template without its condition, and the condition; (None, "") for one without, which is used as it is.
+
+    A generation prompt of its own is written in the same way, so the condition is a second one behind it.
+    """
+    found = _CONDITION.search(template) if isinstance(template, str) else None
+    if found is None or not isinstance(template, str) or "add_generation_prompt" not in template[: found.start()]:
+        return None, ""
+    return template[: found.start()], re.sub(r"\\(.)", r"\1", found[1])
 
 
 class EncoderRenderer:
