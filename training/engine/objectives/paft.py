@@ -39,7 +39,8 @@ class PaftObjective(PairwiseObjective):
         # The trainer divides by the weights of the step, so the norm is counted once for each of them.
         penalty = self.settings["sparsity"] * weight.sum() * _l1(model)
         with torch.no_grad():
-            return Contribution(losses.sum() + penalty, self.sums(batch.trees, scores, baseline))
+            sums = self.sums(batch.trees, scores, baseline)
+        return Contribution(losses.sum() + penalty, sums)
 
     def finish(self, model: nn.Module) -> None:
         for layer in adapter_layers(model).values():

@@ -76,12 +76,10 @@ class RatingObjective(Objective):
             losses = [self.method.fn(each, ratings)]
         else:
             losses = [times * self.method.fn(view, ratings[:, 0]) for view, times in views(inner, each, batch)]
-        weight = targets(batch.trees, "weight", each)
+        loss = (targets(batch.trees, "weight", each) * torch.stack(losses).sum(0)).sum()
         with torch.no_grad():
             rewards = inner.outputs.combine(each)
-            return Contribution(
-                (weight * torch.stack(losses).sum(0)).sum(), reward_sums(inner, rewards, each), Record(rewards)
-            )
+            return Contribution(loss, reward_sums(inner, rewards, each), Record(rewards))
 
 
 def reward_model(model: nn.Module) -> RewardModel:
