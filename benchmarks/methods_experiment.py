@@ -22,7 +22,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-RATES = {"policy": (1e-4, 3e-4), "reward": (1e-4, 5e-4)}
+RATES = {"policy": (3e-4, 1e-3), "reward": (3e-4, 1e-3)}
 
 
 def starter(work: Path) -> Path:

@@ -72,7 +72,11 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     for job in json.loads(Path(sys.argv[1]).read_text()):
         torch.set_num_threads(job["threads"])
-        Path(job["out"]).write_text(json.dumps(measure(job)))
+        try:
+            found = measure(job)
+        except Exception as error:  # one method that fails must not hide the others
+            found = {"missing": f"{type(error).__name__}: {error}"}
+        Path(job["out"]).write_text(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ COUNTERPARTS = (
     _dpo("sppo_hard", "sppo_hard", beta=(1e-3, "beta")),
     _dpo("apo_zero", "apo_zero", beta=(0.1, "beta")),
     _dpo("apo_down", "apo_down", beta=(0.1, "beta")),
-    _dpo("aot", "aot", beta=(0.1, "beta")),
+    _dpo("aot", "aot", beta=(0.1, "beta"), data=EVEN),
     _dpo("discopop", "discopop", beta=(0.1, "beta"), tau=(0.05, "discopop_tau")),
     _dpo("dpo_norm", "sigmoid_norm", beta=(5.0, "beta")),
     _dpo("ld_dpo", "sigmoid", beta=(0.1, "beta"), ld_alpha=(0.5, "ld_alpha")),

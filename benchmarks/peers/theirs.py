@@ -174,8 +174,8 @@ def main() -> None:
         torch.set_num_threads(job["threads"])
         try:
             found = measure(job)
-        except (KeyError, ValueError, NotImplementedError) as error:
-            found = {"missing": f"TRL: {error}"}
+        except Exception as error:  # as on the other side
+            found = {"missing": f"TRL: {type(error).__name__}: {error}"}
         Path(job["out"]).write_text(json.dumps(found))
 
 
