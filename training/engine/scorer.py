@@ -1,21 +1,20 @@
 """The only place that turns a model and a batch into numbers a loss can use.
 
-The vocabulary projection is made at completion positions only, in chunks, and made again in the backward pass, so
-that memory holds ``chunk`` × vocabulary logits instead of rows × positions × vocabulary.
+The vocabulary projection is made at completion positions only, in chunks, so that memory holds ``chunk`` × vocabulary
+logits instead of rows × positions × vocabulary (see `projection`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from training.engine.batch import Batch, Layout, make_batch
 from training.engine.errors import EngineError
 from training.engine.losses.scores import Scores
+from training.engine.projection import Projection
 from training.engine.trees import PromptTree
 
 if TYPE_CHECKING:
@@ -24,30 +23,60 @@ if TYPE_CHECKING:
 _PROBE = PromptTree(0, (5, 4, 7), ((6, 4, 5), (7, 6)), {})
 
 
-def score(model: nn.Module, batch: Batch, *, reference: Tensor | None = None, chunk: int = 512) -> Scores:
+def score(
+    model: nn.Module,
+    batch: Batch,
+    *,
+    reference: Tensor | None = None,
+    extras: frozenset[str] = frozenset(),
+    chunk: int = 512,
+) -> Scores:
     """Summed log-probs of the batch's completions: Scores of float32 [N] with lengths [N].
 
-    ``reference`` [N] is passed on as ``ref_logp``. Gradients flow when they are enabled; ``chunk`` is the number of
-    completion tokens whose logits exist at one time. EngineError for trees without a prompt (made for encoders).
+    ``reference`` is passed on as ``ref_logp``: float32 [N], or [M] (of every token) which is summed here. ``extras``
+    names what else is wanted: ``prefix`` (``prefix_logp`` and, from a reference [M], ``ref_prefix_logp``) and
+    ``certainty``. Gradients flow when they are enabled; ``chunk`` is the number of completion tokens whose logits exist
+    at one time. EngineError for trees without a prompt (made for encoders).
     """
-    logp = token_logps(model, batch, chunk=chunk)
-    total = torch.zeros(batch.length.numel(), dtype=torch.float32, device=logp.device)
-    return Scores(total.index_add(0, batch.completion, logp), batch.length, reference)
+    logp, certainty = _token_scores(model, batch, chunk, "certainty" in extras)
+    by_token = reference is not None and "prefix" in extras
+    return Scores(
+        logp=per_completion(logp, batch),
+        length=batch.length,
+        ref_logp=per_completion(reference, batch) if reference is not None and by_token else reference,
+        prefix_logp=_prefix(logp, batch) if "prefix" in extras else None,
+        ref_prefix_logp=_prefix(reference, batch) if reference is not None and by_token else None,
+        certainty=per_completion(certainty, batch) / batch.length.clamp(min=1) if "certainty" in extras else None,
+    )
 
 
 def token_logps(model: nn.Module, batch: Batch, *, chunk: int = 512) -> Tensor:
     """float32 [M]: the log-prob of every completion token, in the order of ``batch.target``."""
+    return _token_scores(model, batch, chunk, False)[0]
+
+
+def per_completion(tokens: Tensor, batch: Batch) -> Tensor:
+    """Sums over the tokens of every completion: float32 [M] → [N]."""
+    total = torch.zeros(batch.length.numel(), dtype=torch.float32, device=tokens.device)
+    return total.index_add(0, batch.completion, tokens)
+
+
+def _token_scores(model: nn.Module, batch: Batch, chunk: int, certainty: bool) -> tuple[Tensor, Tensor]:
     if batch.source.numel() == 0:
         raise EngineError("Log-probs need a prompt before every completion; these trees were read for an encoder.")
     policy = causal_model(model)
     hidden = _hidden_states(policy, batch)
     states = hidden.reshape(-1, hidden.shape[-1]).index_select(0, batch.source)
-    project = _projection(policy)
-    parts = [
-        checkpoint(_chunk_logps, project, part, target, use_reentrant=False, preserve_rng_state=False)
-        for part, target in zip(states.split(chunk), batch.target.split(chunk), strict=True)
-    ]
-    return torch.cat(parts)
+    return Projection(policy).logps(states, batch.target, chunk=chunk, certainty=certainty)
+
+
+def _prefix(tokens: Tensor, batch: Batch) -> Tensor:
+    """Sums over the first tokens of every completion, as many as the shortest completion of its prompt has: [N]."""
+    shortest = torch.full_like(batch.length, torch.iinfo(batch.length.dtype).max)
+    shortest = shortest.scatter_reduce(0, batch.group, batch.length, "amin")[batch.group]
+    first = batch.length.cumsum(0) - batch.length
+    place = torch.arange(tokens.numel(), device=tokens.device) - first[batch.completion]
+    return per_completion(tokens * (place < shortest[batch.completion]), batch)
 
 
 def values(reward_model: RewardModel, batch: Batch) -> Tensor:
@@ -118,28 +147,6 @@ def _hidden_states(policy: Any, batch: Batch) -> Tensor:
         use_cache=False,
     ).last_hidden_state
     return output
-
-
-def _projection(policy: Any) -> Callable[[Tensor], Tensor]:
-    """Hidden states [C, D] → logits [C, V] as the model makes them: scaled (Granite, Cohere) and soft-capped
-    (Gemma)."""
-    head: nn.Module = policy.get_output_embeddings()
-    config = policy.config
-    factor = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
-    cap = getattr(config, "final_logit_softcapping", None)
-
-    def project(states: Tensor) -> Tensor:
-        logits: Tensor = head(states).float()
-        if factor != 1.0:
-            logits = logits * factor
-        return logits if cap is None else torch.tanh(logits / cap) * cap
-
-    return project
-
-
-def _chunk_logps(project: Callable[[Tensor], Tensor], states: Tensor, target: Tensor) -> Tensor:
-    logits = project(states)
-    return logits.gather(1, target[:, None])[:, 0] - logits.logsumexp(-1)
 
 
 def _device(model: nn.Module) -> torch.device:

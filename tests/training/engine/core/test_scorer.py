@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.training.engine.core.helpers import gradients, one_at_a_time, random_trees
+from training.engine import projection
 from training.engine.batch import make_batch
 from training.engine.errors import EngineError
 from training.engine.scorer import score, supports_trees, token_logps, verify_scorer
@@ -44,15 +45,45 @@ def test_the_chunk_changes_nothing(tiny_policy, chunk):
         assert torch.allclose(gradient, expected[name], rtol=1e-4, atol=1e-5), name
 
 
-def test_only_one_chunk_of_logits_exists_at_a_time(tiny_policy):
+def test_only_one_chunk_of_logits_exists_at_a_time_and_a_few_are_kept(tiny_policy, monkeypatch):
     batch = make_batch(random_trees(12, 2, longest=40), layout="tree", pad_id=0)
-    seen = []
-    tiny_policy.lm_head.register_forward_hook(lambda module, inputs, output: seen.append(output.shape[0]))
-    score(tiny_policy, batch, chunk=16).logp.sum().backward()
     tokens = batch.target.numel()
-    assert max(seen) == 16
-    assert sum(seen) == 2 * tokens  # once forward, once more in the backward pass
+    seen, honest = [], projection._logits
+
+    def watched(states, *rest):
+        seen.append(states.shape[0])
+        return honest(states, *rest)
+
+    monkeypatch.setattr(projection, "_logits", watched)
+    for room, again in ((0, tokens), (40 * 400 * 4, tokens - 32), (1 << 30, 0)):
+        monkeypatch.setattr(projection, "KEPT_BYTES", room)
+        seen.clear()
+        score(tiny_policy, batch, chunk=16).logp.sum().backward()
+        assert max(seen) == 16
+        assert sum(seen) == tokens + again  # forward, and what was not kept once more in the backward pass
     assert tokens < batch.tokens
+
+
+def test_what_some_losses_want_besides_is_computed_from_the_same_tokens(tiny_policy):
+    trees = random_trees(4, 2, seed=6)
+    batch = make_batch(trees, layout="tree", pad_id=0)
+    tokens = token_logps(tiny_policy, batch)
+    plain = score(tiny_policy, batch)
+    assert plain.prefix_logp is None
+    assert plain.certainty is None
+    found = score(tiny_policy, batch, reference=2 * tokens.detach(), extras=frozenset({"prefix", "certainty"}))
+    assert torch.equal(found.logp, plain.logp)
+    assert torch.allclose(found.ref_logp, 2 * plain.logp)
+    parts = tokens.split([len(each) for tree in trees for each in tree.completions])
+    for index, tree in enumerate(trees):
+        shorter = min(map(len, tree.completions))
+        for number in (2 * index, 2 * index + 1):
+            assert torch.allclose(found.prefix_logp[number], parts[number][:shorter].sum(), atol=1e-5)
+            assert torch.allclose(found.ref_prefix_logp[number], 2 * parts[number][:shorter].sum(), atol=1e-5)
+    assert found.prefix_logp.requires_grad
+    assert not found.certainty.requires_grad
+    longest = float(-torch.log(torch.tensor(1 / 400)))
+    assert (found.certainty < longest).all()
 
 
 def test_scores_are_float32_sums_with_lengths_and_pass_the_reference_on(tiny_policy):
