@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from training.engine.batch import Batch
 from training.engine.diagnostics import policy_sums, rank_sums, total
+from training.engine.errors import EngineError
 from training.engine.losses import Scores
 from training.engine.methods import trains_reward
-from training.engine.objectives.base import Contribution, Objective, Term, targets
-from training.engine.scorer import score, values
+from training.engine.objectives.base import Contribution, Objective, Record, Term, targets
+from training.engine.objectives.reward import reward_model, reward_sums, views
+from training.engine.scorer import score
 from training.engine.trees import PromptTree
 
 
@@ -30,19 +32,30 @@ class ListwiseObjective(Objective):
         super().__init__(method, config)
         self.seed = int((config or {}).get("seed", 0))
         self.trains_reward = trains_reward(self.method, self.settings)
+        if self.trains_reward and any(term.method.shape != "listwise" for term in self.terms):
+            raise EngineError("'config.plus': a reward model imitates nothing; leave sft out.", field="config.plus")
 
     def __call__(
         self, model: nn.Module, batch: Batch, *, reference: Tensor | None, baseline: Tensor | None, step: int
     ) -> Contribution:
-        scores = None
         if self.trains_reward:
-            worth = values(model, batch)  # type: ignore[arg-type]
-        else:
-            scores = score(model, batch, reference=reference)
-            worth = self.beta * scores.log_ratio
-        losses = self.losses(batch.trees, worth, scores, noise=self.noise(batch.trees, step, worth))
+            return self._of_rewards(model, batch)
+        scores = score(model, batch, reference=reference)
+        worth = self.beta * scores.log_ratio
+        loss = self.losses(batch.trees, worth, scores, noise=self.noise(batch.trees, step, worth)).sum()
         with torch.no_grad():
-            return Contribution(losses.sum(), self._sums(batch.trees, worth.detach(), scores))
+            best, worst = _ends(batch.trees, worth.device)
+            sums = _list_sums(batch.trees, worth) | policy_sums(scores[best], scores[worst])
+            return Contribution(loss, sums, Record(worth))
+
+    def _of_rewards(self, model: nn.Module, batch: Batch) -> Contribution:
+        inner, each = reward_model(model), model(batch, each=True)
+        losses = [times * self.losses(batch.trees, view, None) for view, times in views(inner, each, batch)]
+        loss = torch.stack(losses).sum()
+        with torch.no_grad():
+            rewards = inner.outputs.combine(each)
+            sums = _list_sums(batch.trees, rewards) | reward_sums(inner, rewards, each)
+            return Contribution(loss, sums, Record(rewards))
 
     def losses(
         self, trees: Sequence[PromptTree], worth: Tensor, scores: Scores | None, *, noise: Tensor | None = None
@@ -85,21 +98,18 @@ class ListwiseObjective(Objective):
         losses: Tensor = term.method.fn(worth, group, rank, **term.settings, **given)
         return losses
 
-    def _sums(self, trees: Sequence[PromptTree], worth: Tensor, scores: Scores | None) -> dict[str, Any]:
-        group, rank = _group(trees, worth.device), _behind(_rank(trees, worth.device))
-        lists = len(trees)
-        best = rank == 0
-        worst = rank == rank.new_zeros(lists).scatter_reduce(0, group, rank, "amax")[group]
-        lowest = worth.new_full((lists,), -math.inf)
-        others = lowest.scatter_reduce(0, group[~best], worth[~best], "amax")
-        first = lowest.scatter_reduce(0, group[best], worth[best], "amax") > others
-        sums: dict[str, Any] = rank_sums(worth, group, rank) | {
-            "margin": total(_mean_of(worth, group, best, lists) - _mean_of(worth, group, worst, lists)),
-            "top_accuracy": total(first.float()),
-        }
-        if scores is not None:
-            return sums | policy_sums(scores[best], scores[worst])
-        return sums | {"reward": total(worth), "reward_square": total(worth.double().square())}
+
+def _list_sums(trees: Sequence[PromptTree], worth: Tensor) -> dict[str, Any]:
+    """Accuracy over the ordered pairs and at the first place, rewards, and the lead of the best over the worst."""
+    group, rank = _group(trees, worth.device), _behind(_rank(trees, worth.device))
+    lists, (best, worst) = len(trees), _ends(trees, worth.device)
+    lowest = worth.new_full((lists,), -math.inf)
+    others = lowest.scatter_reduce(0, group[~best], worth[~best], "amax")
+    first = lowest.scatter_reduce(0, group[best], worth[best], "amax") > others
+    return rank_sums(worth, group, rank) | {
+        "margin": total(_mean_of(worth, group, best, lists) - _mean_of(worth, group, worst, lists)),
+        "top_accuracy": total(first.float()),
+    }
 
 
 def _takes(term: Term, name: str) -> bool:
@@ -120,6 +130,12 @@ def _rewards(trees: Sequence[PromptTree], like: Tensor) -> Tensor:
     """Rewards [N], NaN in rows without any: the loss makes them of the ranks."""
     known = [tree.targets["rewards"] or [math.nan] * len(tree.completions) for tree in trees]
     return torch.tensor([one for rewards in known for one in rewards], dtype=like.dtype, device=like.device)
+
+
+def _ends(trees: Sequence[PromptTree], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Which completions are the best and which the worst of their lists, bool [N] each."""
+    group, rank = _group(trees, device), _behind(_rank(trees, device))
+    return rank == 0, rank == rank.new_zeros(len(trees)).scatter_reduce(0, group, rank, "amax")[group]
 
 
 def _behind(rank: Tensor) -> Tensor:
