@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.training.engine.core.helpers import gradients, random_trees
 from training.engine.batch import make_batch
 from training.engine.errors import EngineError
 from training.engine.losses import LOSSES
 from training.engine.modelfiles import check_model_folder, load_reward, save_reward, weights_sha256
+from training.engine.reward import Laplace, Outputs
 from training.engine.scorer import supports_trees, values
 from training.engine.trees import PromptTree, read_trees
 
@@ -124,12 +126,105 @@ def test_a_reward_model_comes_back_from_disk_unchanged(request, tmp_path, backbo
     assert weights_sha256(tmp_path / "reward") != before
 
 
-def test_a_reward_model_without_its_head_is_refused(tiny_policy_dir, tmp_path):
+KINDS = {
+    "value": Outputs(),
+    "ensemble": Outputs.ensemble(3),
+    "aspects": Outputs.aspects(["helpfulness", "honesty"]),
+    "groups": Outputs.groups({"crowd": 3.0, "experts": 1.0}),
+}
+
+
+@pytest.mark.parametrize("pooling", ["last", "tokens"])
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_every_kind_of_head_comes_back_from_disk_unchanged(tiny_policy_dir, tmp_path, kind, pooling):
+    model, tokenizer = load_reward(tiny_policy_dir, pooling=pooling, seed=3)
+    model.reset_head(KINDS[kind])
+    with torch.no_grad():
+        model.head.weight += 0.1
+        model.head.bias += 0.25
+    save_reward(model, tokenizer, tmp_path / "reward")
+    again, _ = load_reward(tmp_path / "reward")
+    batch = make_batch(random_trees(3, 2), layout="tree", pad_id=0)
+    assert again.outputs == model.outputs
+    assert torch.equal(again(batch, each=True), model(batch, each=True))
+    assert torch.equal(again(batch), model(batch))
+
+
+def test_ties_certainty_and_normalisation_come_back_from_disk_to_the_last_bit(tiny_policy_dir, tmp_path):
+    model, tokenizer = load_reward(tiny_policy_dir)
+    model.learn_ties()
+    with torch.no_grad():
+        model.log_tie_odds += 0.3
+    root = torch.randn(64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    model.laplace = Laplace(root @ root.T + torch.eye(64))
+    model.mean, model.std, model.separator = 1 / 3, 2 / 7, (3,)
+    save_reward(model, tokenizer, tmp_path / "reward")
+    check_model_folder(tmp_path / "reward")
+    again, _ = load_reward(tmp_path / "reward")
+    assert torch.equal(again.tie_odds, model.tie_odds)
+    assert torch.equal(again.laplace.precision, model.laplace.precision)
+    assert (again.mean, again.std, again.separator) == (1 / 3, 2 / 7, (3,))
+
+
+def test_a_trained_pooling_cannot_be_changed(tiny_policy_dir, tmp_path):
+    model, tokenizer = load_reward(tiny_policy_dir, pooling="tokens")
+    save_reward(model, tokenizer, tmp_path / "reward")
+    with pytest.raises(EngineError, match="tokens") as refusal:
+        load_reward(tmp_path / "reward", pooling="last")
+    assert refusal.value.field == "config.pooling"
+
+
+HEAD = "reward_head.safetensors"
+
+
+def without(name):
+    def damage(folder: Path) -> None:
+        tensors = load_file(folder / HEAD)
+        del tensors[name]
+        save_file(tensors, folder / HEAD)
+
+    return damage
+
+
+def with_tensor(name, value):
+    def damage(folder: Path) -> None:
+        save_file({**load_file(folder / HEAD), name: value}, folder / HEAD)
+
+    return damage
+
+
+def with_settings(text):
+    return lambda folder: (folder / "reward.json").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / HEAD).unlink(), "reward_head"),
+        (without("std"), "lacks 'std'"),
+        (without("mean"), "lacks 'mean'"),
+        (with_tensor("mean", torch.tensor(float("nan"), dtype=torch.float64)), "'mean'"),
+        (with_tensor("std", torch.tensor(0.0, dtype=torch.float64)), "standard deviation"),
+        (with_tensor("weight", torch.zeros(1, 3)), "'weight'"),
+        (with_tensor("laplace_precision", torch.zeros(64, 64, dtype=torch.float64)), "positive definite"),
+        (with_settings("{}"), "reward.json"),
+        (with_settings("[]"), "reward.json"),
+        (
+            with_settings(
+                '{"pooling": "max", "separator": null, "outputs": {"kind": "value", "names": ["value"], "shares": [1]}}'
+            ),
+            "max",
+        ),
+    ],
+)
+def test_a_damaged_reward_model_is_refused_with_a_sentence(tiny_policy_dir, tmp_path, damage, message):
     model, tokenizer = load_reward(tiny_policy_dir)
     save_reward(model, tokenizer, tmp_path / "reward")
-    (tmp_path / "reward" / "reward_head.safetensors").unlink()
-    with pytest.raises(EngineError, match="reward_head"):
+    damage(tmp_path / "reward")
+    with pytest.raises(EngineError, match=message) as refusal:
         load_reward(tmp_path / "reward")
+    assert "train the reward model again" in str(refusal.value)
+    assert refusal.value.field == "model"
 
 
 def test_the_head_stays_float32_on_a_half_precision_backbone(tiny_policy_dir):

@@ -1,0 +1,156 @@
+"""Held-out figures: calibration, length and slices, by hand and out of one pass over a split."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from tests.training.engine.core.helpers import random_trees
+from training.engine.batch import Batch
+from training.engine.evaluation import calibration, evaluate, slices, spearman, wilson_interval
+from training.engine.modelfiles import load_policy, load_reward
+from training.engine.objectives import Examples, make_objective
+from training.engine.passes import Passes
+from training.engine.trees import PromptTree
+
+
+def sigma(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def outcomes(scale, count=20_000):
+    """Differences that a model claims and who won, where the truth is `scale` times smaller or larger."""
+    draw = np.random.default_rng(5)
+    gaps = draw.normal(0, 2, count)
+    return sigma(gaps), (draw.random(count) < sigma(scale * gaps)).astype(float)
+
+
+def test_a_calibrated_model_has_a_small_error_and_an_overconfident_one_a_large_one():
+    assert calibration(*outcomes(1.0))["ece"] < 0.015
+    assert calibration(*outcomes(0.25))["ece"] > 0.1  # claims four times the differences there are
+    assert calibration(*outcomes(4.0))["ece"] > 0.1  # and one that is too modest
+
+
+def test_calibration_by_hand():
+    # Bins of the confidence .92 (bin 8: .9 to .95) and .6 (bin 2): both .92 are about the preferred completion.
+    probability, p = np.array([0.92, 0.08, 0.6, 0.4]), np.array([1.0, 0.0, 0.0, 0.5])
+    found = calibration(probability, p)
+    assert found["ece"] == pytest.approx((2 * abs(0.92 - 1.0) + 2 * abs(0.6 - 0.25)) / 4)
+    assert found["brier"] == pytest.approx((0.08**2 + 0.08**2 + 0.6**2 + 0.1**2) / 4)
+
+
+def test_a_coin_is_calibrated_and_has_a_brier_score_of_one_quarter():
+    found = calibration(np.full(4, 0.5), np.array([1.0, 0.0, 1.0, 0.0]))
+    assert found == {"ece": 0.0, "brier": 0.25}
+
+
+def test_certainty_lands_in_the_last_bin():
+    assert calibration(np.array([1.0, 0.0]), np.array([1.0, 0.0])) == {"ece": 0.0, "brier": 0.0}
+
+
+def test_calibration_does_not_ask_which_completion_comes_first():
+    probability, p = outcomes(0.5, 500)
+    assert calibration(1 - probability, 1 - p) == pytest.approx(calibration(probability, p))
+
+
+def test_spearman_shares_ranks_between_equals():
+    draw = np.random.default_rng(1)
+    left, right = draw.integers(0, 6, 200).astype(float), draw.integers(0, 6, 200).astype(float)
+    assert spearman(left, right) == pytest.approx(stats.spearmanr(left, right).statistic)
+    assert spearman(left, np.exp(left)) == pytest.approx(1.0)
+    assert spearman(left, np.zeros(200)) is None
+
+
+def test_slices_follow_the_preferred_completion_and_the_column():
+    probability = np.array([0.9, 0.2, 0.8, 0.3, 0.6, 0.7])
+    p = np.array([1.0, 1.0, 0.8, 0.0, 0.5, 1.0])
+    gaps = np.array([3.0, -2.0, 0.0, 4.0, 1.0, 5.0])
+    found = slices(probability, p, gaps, ["code", None, "code", "chat", "chat", None])
+    assert {name: (one["n"], one["accuracy"]) for name, one in found.items()} == {
+        "chosen_longer": (2, 1.0),
+        "chosen_shorter": (2, 0.5),  # the fourth pair prefers the second completion, which is the shorter one
+        "equal_length": (1, 1.0),
+        "code": (2, 1.0),
+        "chat": (1, 1.0),  # the fifth pair is undecided
+    }
+    low, high = wilson_interval(1, 2)
+    assert (found["chosen_shorter"]["accuracy_low"], found["chosen_shorter"]["accuracy_high"]) == (low, high)
+
+
+def pairs(count=14):
+    return [
+        PromptTree(
+            tree.row,
+            tree.prompt,
+            tree.completions,
+            {"p": (1.0, 0.2, 0.5)[tree.row % 3], "weight": 1.0, "slice": "even" if tree.row % 2 == 0 else None},
+        )
+        for tree in random_trees(count, 2, seed=11)
+    ]
+
+
+def passes(model, objective):
+    return Passes(model, objective, layout="tree", dtype="float32", pad_id=0)
+
+
+def test_a_reward_model_is_evaluated_in_one_pass_however_it_is_cut(tiny_policy_dir, monkeypatch):
+    model, _ = load_reward(tiny_policy_dir)
+    trees = pairs()
+    seen = []
+    forward = type(model).forward
+
+    def counted(self, batch: Batch, **kwargs):
+        seen.extend(tree.row for tree in batch.trees)
+        return forward(self, batch, **kwargs)
+
+    monkeypatch.setattr(type(model), "forward", counted)
+    runner = passes(model, make_objective("bradley_terry"))
+    whole = evaluate(runner, Examples(trees), token_budget=10_000)
+    assert sorted(seen) == list(range(14))
+    parts = evaluate(runner, Examples(trees), token_budget=60)
+    for name in ("ece", "brier", "length_correlation", "accuracy"):
+        assert parts[name] == pytest.approx(whole[name], abs=1e-5), name
+    assert parts["slices"].keys() == whole["slices"].keys() >= {"chosen_longer", "chosen_shorter", "even"}
+    assert whole["decided"] == sum(tree.targets["p"] != 0.5 for tree in trees)
+    assert sum(whole["slices"][name]["n"] for name in whole["slices"] if name != "even") == whole["decided"]
+
+
+def test_the_figures_are_those_of_the_model_s_own_values(tiny_policy_dir):
+    model, _ = load_reward(tiny_policy_dir)
+    trees = pairs()
+    runner = passes(model, make_objective("bradley_terry"))
+    with torch.no_grad():
+        values = model(runner.batch(trees)).double().numpy()
+    found = evaluate(runner, Examples(trees), token_budget=10_000)
+    lengths = [len(completion) for tree in trees for completion in tree.completions]
+    assert found["length_correlation"] == pytest.approx(stats.spearmanr(values, lengths).statistic, abs=1e-5)
+    p = np.array([tree.targets["p"] for tree in trees])
+    expected = float(((sigma(values[0::2] - values[1::2]) - p) ** 2).mean())
+    assert found["brier"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_policy_is_judged_by_its_implicit_rewards(tiny_policy_dir):
+    model, _ = load_policy(tiny_policy_dir)
+    trees = pairs()
+    runner = passes(model, make_objective("dpo", {"beta": 0.5}))
+    with torch.no_grad():
+        logp = runner.logps(trees)
+    shift = torch.linspace(-2, 2, len(logp))
+    reference = list((logp - shift).split(2))
+    found = evaluate(runner, Examples(trees, reference), token_budget=10_000)
+    p = torch.tensor([tree.targets["p"] for tree in trees])
+    gap = 0.5 * (shift[0::2] - shift[1::2])
+    assert found["brier"] == pytest.approx(float((torch.sigmoid(gap) - p).square().mean()), abs=1e-4)
+    assert {"ece", "length_correlation", "slices"} <= found.keys()
+
+
+def test_demonstrations_have_no_figures_of_pairs(tiny_policy_dir):
+    model, _ = load_policy(tiny_policy_dir)
+    trees = [PromptTree(one.row, one.prompt, one.completions, {"weight": 1.0}) for one in random_trees(4, 1)]
+    found = evaluate(passes(model, make_objective("sft")), Examples(trees), token_budget=10_000)
+    assert math.isfinite(found["loss"])
+    assert not {"ece", "brier", "slices", "length_correlation"} & found.keys()
