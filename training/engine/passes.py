@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Literal
 
@@ -15,6 +16,7 @@ from training.engine.batch import Batch, Layout, make_batch
 from training.engine.losses import Scores
 from training.engine.movingreference import MovingReference
 from training.engine.objectives import Contribution, Examples, Objective, PolicyObjective, Record
+from training.engine.precision import bfloat16_weights
 from training.engine.scorer import score
 from training.engine.trees import PromptTree
 
@@ -87,9 +89,9 @@ class Passes:
         """The trees as one batch on the model's device."""
         return make_batch(trees, layout=self.layout, pad_id=self.pad_id, device=self.device)
 
-    def _autocast(self) -> torch.autocast:
-        """bfloat16 arithmetic where the run asks for it; weights and log-probs stay float32."""
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._low_precision)
+    def _precision(self, model: nn.Module) -> AbstractContextManager[None]:
+        """bfloat16 arithmetic of `model` where the run asks for it; weights and log-probs stay float32."""
+        return bfloat16_weights(model, enabled=self._low_precision)
 
     def over(
         self,
@@ -114,13 +116,13 @@ class Passes:
         for indices, weight in zip(micro_batches, weights, strict=True):
             batch = self.batch([examples.trees[index] for index in indices])
             reference = self.reference_of(examples, indices, batch)
-            with torch.set_grad_enabled(backward), self._autocast():
+            with torch.set_grad_enabled(backward), self._precision(self.model):
                 if whole:
                     contribution = whole.contribution(batch, reference)
                 else:
                     contribution = self.objective(self.model, batch, reference=reference, baseline=baseline, step=step)
-            if backward:
-                (contribution.loss / divisor).backward()
+                if backward:
+                    (contribution.loss / divisor).backward()
             sums.add(batch, contribution, weight)
             if between:
                 between()
@@ -131,20 +133,20 @@ class Passes:
     @torch.no_grad()
     def logps(self, trees: Sequence[PromptTree]) -> Tensor:
         """Log-probs of all completions of one batch of trees, float32 [N]."""
-        with self._autocast():
+        with self._precision(self.model):
             return score(self.model, self.batch(trees)).logp
 
     @torch.no_grad()
     def scores(self, batch: Batch, reference: Tensor | None) -> Scores:
         """What the objective sees of a batch, without gradient."""
         assert isinstance(self.objective, PolicyObjective)
-        with self._autocast():
+        with self._precision(self.model):
             return self.objective.scores(self.model, batch, reference)
 
     def reference_of(self, examples: Examples, indices: Sequence[int], batch: Batch) -> Tensor | None:
         """The reference's log-probs of these examples, which are `batch`, flat; None for a method without one."""
         if self.moving:
-            with torch.no_grad(), self._autocast():
+            with torch.no_grad(), self._precision(self.moving.model):
                 return score(self.moving.model, batch).logp
         return None if examples.reference is None else self._beside(examples.reference, indices)
 
