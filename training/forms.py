@@ -13,7 +13,7 @@ from training.models import Model
 from training.services.runs import DEFAULT_PROMPTS, MOST_PROMPTS
 
 # In this order at the top of the form; what most people never touch is folded away.
-COMMON = ("learning_rate", "epochs", "batch_size", "beta", "n", "temperature", "max_tokens")
+COMMON = ("learning_rate", "epochs", "batch_size", "n", "temperature", "max_tokens")
 # Where the name of a knob alone would not be understood; any other is its name in words.
 LABELS = {
     "n": "Completions per prompt",
@@ -54,13 +54,15 @@ class ConfigForm(forms.Form):
     """A form whose last fields are the knobs of a task."""
 
     knobs: tuple[Parameter, ...]
-    shown: list[str]
+    method_knobs: list[str]
+    common_knobs: list[str]
 
     def add_knobs(self, knobs: tuple[Parameter, ...], *, own: tuple[Parameter, ...] = ()) -> None:
-        """`own` are those of the method alone: they are shown beside the common ones."""
+        """`own` are those of the method alone: they come first."""
         self.knobs = knobs
         names = {knob.name for knob in knobs}
-        self.shown = [name for name in dict.fromkeys((*COMMON, *(knob.name for knob in own))) if name in names]
+        self.method_knobs = [knob.name for knob in own]
+        self.common_knobs = [name for name in COMMON if name in names]
         for knob in knobs:
             self.fields[knob.name] = field_for(knob)
 
@@ -69,11 +71,15 @@ class ConfigForm(forms.Form):
         names = {knob.name for knob in self.knobs}
         return [self[name] for name in self.fields if name not in names]
 
+    def method_fields(self) -> list[forms.BoundField]:
+        return [self[name] for name in self.method_knobs]
+
     def common_fields(self) -> list[forms.BoundField]:
-        return [self[name] for name in self.shown]
+        return [self[name] for name in self.common_knobs]
 
     def advanced_fields(self) -> list[forms.BoundField]:
-        return [self[knob.name] for knob in self.knobs if knob.name not in self.shown]
+        shown = {*self.method_knobs, *self.common_knobs}
+        return [self[knob.name] for knob in self.knobs if knob.name not in shown]
 
     def advanced_errors(self) -> bool:
         """Whether something is wrong among the folded settings, so that they must be shown."""
@@ -92,10 +98,11 @@ class VersionField(forms.ModelChoiceField):
 class TrainForm(ConfigForm):
     def __init__(self, *args: Any, project: Project, method: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        reward = LOSSES[method].trains != "policy"
+        entry = LOSSES[method]
+        reward = entry.trains != "policy"
         models = Model.objects.filter(project=project)
         versions = DatasetVersion.objects.filter(
-            dataset__project=project, dataset__kind=LOSSES[method].dataset_kind, status=DatasetVersion.Status.READY
+            dataset__project=project, dataset__kind=entry.dataset_kind, status=DatasetVersion.Status.READY
         ).select_related("dataset")
         self.fields["model"] = forms.ModelChoiceField(
             models if reward else models.filter(kind=Model.Kind.POLICY),
@@ -109,7 +116,7 @@ class TrainForm(ConfigForm):
             empty_label=None,
             help_text="The rows to learn from; the held-out ones measure what came of it.",
         )
-        self.add_knobs(parameters("train", LOSSES[method]), own=LOSSES[method].parameters)
+        self.add_knobs(parameters("train", entry), own=entry.parameters)
 
 
 class SampleForm(ConfigForm):

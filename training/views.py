@@ -15,6 +15,7 @@ from annotate.access import ALLOWED, get_project, role_in
 from annotate.models import Completion
 from feedback_site.accounts.models import User
 from training.access import get_model, get_run
+from training.chooser import method_groups
 from training.engine.losses import LOSSES
 from training.forms import ModelForm, SampleForm, TrainForm
 from training.models import Run
@@ -36,10 +37,20 @@ def runs(request: HttpRequest, slug: str) -> HttpResponse:
     context = {
         "project": project,
         "page": Paginator(found, PER_PAGE).get_page(request.GET.get("page")),
-        "methods": [(method, method.dataset_kind) for method in LOSSES.values()],
         "may_manage": role_in(user, project) in ALLOWED["manage"],
     }
     return render(request, "training/runs.html", context)
+
+
+@login_required
+@require_GET
+def choose(request: HttpRequest, slug: str) -> HttpResponse:
+    """All methods to choose from; with `?model=` the one to start from goes along."""
+    project = get_project(cast(User, request.user), slug, "manage")
+    wanted = request.GET.get("model", "")
+    model = project.models.filter(pk=wanted).first() if wanted.isdecimal() else None
+    context = {"project": project, "groups": method_groups(project), "model": model, "count": len(LOSSES)}
+    return render(request, "training/choose.html", context)
 
 
 @login_required
@@ -50,7 +61,7 @@ def train(request: HttpRequest, slug: str, method: str) -> HttpResponse:
     project = get_project(user, slug, "manage")
     if method not in LOSSES:
         messages.error(request, f"There is no method “{method}”. Choose one of these.")
-        return redirect("runs", slug=slug)
+        return redirect("choose_method", slug=slug)
     chosen = {name: request.GET.get(name) for name in ("model", "dataset_version")}
     form = TrainForm(request.POST or None, project=project, method=method, initial=chosen)
     if request.method == "POST" and form.is_valid():
@@ -69,7 +80,7 @@ def train(request: HttpRequest, slug: str, method: str) -> HttpResponse:
             form.add_error(field if field in form.fields else None, error.message)
         else:
             return redirect("run", pk=run.pk)
-    context = {"project": project, "form": form, "method": LOSSES[method], "kind": LOSSES[method].dataset_kind}
+    context = {"project": project, "form": form, "method": LOSSES[method]}
     return render(request, "training/train.html", context)
 
 
@@ -189,7 +200,6 @@ def model(request: HttpRequest, pk: int) -> HttpResponse:
         "model": found,
         "lineage": lineage(found),
         "children": found.children.all(),
-        "methods": [method for method in LOSSES.values() if found.kind == "policy" or method.trains != "policy"],
         "may_manage": role_in(user, found.project) in ALLOWED["manage"],
     }
     return render(request, "training/model.html", context)

@@ -120,3 +120,33 @@ class LineageStep(serializers.Serializer[Any]):
 
 class LineageOutput(serializers.Serializer[Any]):
     results = LineageStep(many=True, help_text="The model itself first, then its parent, and so on.")
+
+
+class ParameterRow(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    default = serializers.JSONField(help_text="A number, a word, true or false; its type is the setting's type.")  # type: ignore[assignment]
+    help = serializers.CharField()
+    minimum = serializers.FloatField(allow_null=True, help_text="Allowed itself.")
+    maximum = serializers.FloatField(allow_null=True, help_text="Allowed itself.")
+    choices = serializers.ListField(child=serializers.CharField(), allow_null=True)
+
+
+class MethodRow(serializers.Serializer[Any]):
+    name = serializers.CharField(help_text="As runs name it.")
+    title = serializers.CharField()
+    shape = serializers.CharField(help_text="What its loss compares: pairs, lists, single completions.")
+    dataset_kind = serializers.CharField(help_text="The kind of dataset that it learns from.")
+    trains = serializers.CharField(help_text="policy, reward, or either by its setting of that name.")
+    needs_reference = serializers.BooleanField(help_text="Whether a policy is compared with a frozen one.")
+    learning_rate = serializers.FloatField(help_text="The default for full fine-tuning.")
+    parameters = ParameterRow(many=True, help_text="Settings of its own, beside those that all methods have.")
+    formula = serializers.CharField()
+    summary = serializers.CharField()
+    use = serializers.CharField()
+    pitfall = serializers.CharField()
+    paper = serializers.CharField()
+
+
+class MethodsOutput(serializers.Serializer[Any]):
+    results = MethodRow(many=True)
+    next = serializers.CharField(allow_null=True, help_text="Always null: the table comes at once.")

@@ -1,8 +1,9 @@
 from django.urls import path
 
-from training.api import models, runs
+from training.api import methods, models, runs
 
 urlpatterns = [
+    path("methods/", methods.Methods.as_view(), name="api_methods"),
     path("runs/", runs.Runs.as_view(), name="api_runs"),
     path("runs/<int:pk>/", runs.OneRun.as_view(), name="api_run"),
     path("runs/<int:pk>/metrics/", runs.RunMetrics.as_view(), name="api_run_metrics"),

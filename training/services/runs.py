@@ -12,7 +12,7 @@ from feedback_site.accounts.models import User
 from feedback_site.jobs.services import enqueue
 from training.engine.errors import EngineError
 from training.engine.losses import LOSSES
-from training.engine.methods import trains_reward
+from training.engine.methods import Method, trains_reward
 from training.engine.spec import Spec, validate
 from training.models import Model, Run
 
@@ -60,8 +60,8 @@ def start_run(
     elif task == Run.Task.SAMPLE:
         _check_sampling(project, model, selection or Selection())
     spec = _spec(task, method, config or {})
-    if selection and task == Run.Task.TRAIN and trains_reward(LOSSES[method], spec.config):
-        raise RunError("prompts", "A reward model writes nothing, so it cannot be sampled.")
+    if task == Run.Task.TRAIN:
+        _check_outcome(LOSSES[method], spec, model, selection)
     with transaction.atomic():
         run = Run.objects.create(
             project=project,
@@ -122,14 +122,22 @@ def _check_training(project: Project, method: str, model: Model | None, version:
         raise RunError("model", "Model and dataset version belong to different projects; choose both from one.")
     if version.status != DatasetVersion.Status.READY:
         raise RunError("dataset_version", f"{version} is {version.state}; wait until it is ready, or build it again.")
-    if version.dataset.kind != LOSSES[method].dataset_kind:
+    kind = LOSSES[method].dataset_kind
+    if version.dataset.kind != kind:
         raise RunError(
             "dataset_version",
-            f"{LOSSES[method].title} learns from a {LOSSES[method].dataset_kind} dataset; “{version.dataset}” is "
-            f"{version.dataset.kind}. Build a {LOSSES[method].dataset_kind} dataset of this project.",
+            f"{LOSSES[method].title} learns from a {kind} dataset; “{version.dataset}” is {version.dataset.kind}. "
+            f"Build a {kind} dataset of this project.",
         )
-    if model.kind != Model.Kind.POLICY and LOSSES[method].trains == "policy":
-        raise RunError("model", f"“{model}” is {_a(model)}; {LOSSES[method].title} needs a policy.")
+
+
+def _check_outcome(method: Method, spec: Spec, model: Model | None, selection: Selection | None) -> None:
+    """Whether a policy or a reward model comes out is known only with the settings, and decides what may go in."""
+    reward = trains_reward(method, spec.config)
+    if model is not None and model.kind != Model.Kind.POLICY and not reward:
+        raise RunError("model", f"“{model}” is {_a(model)}; {method.title} needs a policy.")
+    if selection and reward:
+        raise RunError("prompts", "A reward model writes nothing, so it cannot be sampled.")
 
 
 def _a(model: Model) -> str:

@@ -157,6 +157,7 @@ LINES = [
     api("GET", "api_version_file", REVIEW),
     # training
     page("GET", "runs", REVIEW),
+    page("GET", "choose_method", MANAGE),
     page("GET", "train", MANAGE),
     page("POST", "train", MANAGE),
     page("GET", "sample", MANAGE),
@@ -168,6 +169,7 @@ LINES = [
     page("POST", "starter", MANAGE),
     page("GET", "model", REVIEW),
     page("POST", "model_promote", MANAGE),
+    api("GET", "api_methods", SIGNED_IN),
     api("GET", "api_runs", SIGNED_IN),
     api("POST", "api_runs", SIGNED_IN),
     api("GET", "api_run", REVIEW),
