@@ -22,8 +22,8 @@ class Recipe:
     """Every key has a default, so that `{}` is a recipe.
 
     aggregation     majority: one vote per annotator, the winner takes the pair, an even split is left out.
-                    soft: every pair is kept with `p`, the share of votes for the chosen side; ties are half a vote each.
-                    Lists do so with every pair of their completions, and rank them by the votes
+                    soft: every pair is kept with `p`, the share of votes for the chosen side; a tie is half a vote
+                    each. Lists do the same with each pair of their completions, and rank them by the votes
     min_judgements  items with fewer counted judgements are left out.
     judges          all, or people: leaves out judgements by users that are marked as machines.
     over_quota      also count judgements that arrived after their lease had passed to somebody else.

@@ -166,11 +166,12 @@ def _candidates(items: list[int]) -> dict[int, list[Candidate]]:
 def _why_empty(version: DatasetVersion, total: int) -> str:
     if total == 0:
         return "There are no judgements to build from yet. Judge some items, or import judged rows, and build again."
+    kind = Dataset.Kind(version.dataset.kind)
     cures = {
         Dataset.Kind.LISTWISE: "or judge more, for a list needs two completions of which one is better.",
         Dataset.Kind.DEMONSTRATION: "or add a source of demonstrations to the recipe.",
     }
     return (
-        f"None of the {total} judgements gives a row of a {version.dataset.kind} dataset under this recipe. "
-        f"Lower min_judgements, {cures.get(version.dataset.kind, 'or use aggregation “soft” to keep ties.')}"
+        f"None of the {total} judgements gives a row of a {kind} dataset under this recipe. "
+        f"Lower min_judgements, {cures.get(kind, 'or use aggregation “soft” to keep ties.')}"
     )

@@ -62,8 +62,8 @@ class DataReport:
     ``label_share`` the share of thumbs up among the labels. Of lists: ``completions_min`` and ``completions_max`` are
     the smallest and largest K, ``tied_share`` the share of all their pairs that tie, and ``merged_completions`` counts
     those left out because the list holds the same tokens in a better place. ``boundary_merged`` counts rows whose
-    prompt and answer the tokenizer would have joined (see ChatRenderer.render), ``ended`` the completions that end with
-    an end token, ``begin_missing`` the rows whose prompt lacks the begin token that the tokenizer puts before a text.
+    prompt and answer the tokenizer would have joined (see ChatRenderer.render), ``ended`` those of the ``completions`` that end
+    with an end token, ``begin_missing`` the rows whose prompt lacks the begin token that the tokenizer puts before texts.
     """
 
     file: str
@@ -75,6 +75,7 @@ class DataReport:
     dropped_tied: int = 0
     truncated: int = 0
     boundary_merged: int = 0
+    completions: int = 0
     ended: int = 0
     begin_missing: int = 0
     max_length: int = 0
@@ -159,17 +160,20 @@ def _tree(
         rendered = renderer.render(row, prompt, answers)
     if rendered is None:
         report.dropped_too_long += 1
-        return _leave_out(row, report.rows_too_long)
+        _leave_out(row, report.rows_too_long)
+        return None
     completions = rendered.completions
     if len(completions) > 1 and len(set(completions)) == 1:
         report.dropped_identical += 1
-        return _leave_out(row, report.rows_identical)
+        _leave_out(row, report.rows_identical)
+        return None
     if kind == "listwise":
         kept = _distinct(completions, targets["rank"])
         targets = keep_of_list(targets, kept)
         if not is_decided(targets["rank"]):
             report.dropped_tied += 1
-            return _leave_out(row, report.rows_tied)
+            _leave_out(row, report.rows_tied)
+            return None
         report.merged_completions += len(completions) - len(kept)
         completions = tuple(completions[index] for index in kept)
     report.truncated += rendered.truncated
@@ -203,6 +207,7 @@ def _leave_out(row: Row, named: list[int]) -> None:
 def _summarise(trees: list[PromptTree], report: DataReport) -> None:
     report.used = len(trees)
     report.prompt_tokens = sum(len(tree.prompt) for tree in trees)
+    report.completions = sum(len(tree.completions) for tree in trees)
     report.completion_tokens = sum(tree.size - len(tree.prompt) for tree in trees)
     report.longest = max(tree.depth for tree in trees)
     if report.kind == "pairwise":

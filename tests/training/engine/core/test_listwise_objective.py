@@ -214,7 +214,8 @@ def reward_after(method, seed, folder):
 
 
 def test_hard_negatives_teach_more_than_random_ones_in_the_same_steps(tiny_policy_dir):
-    rewards = {
-        method: [reward_after(method, seed, tiny_policy_dir) for seed in range(3)] for method in ("rnce", "mc_po")
-    }
-    assert min(rewards["mc_po"]) > max(0.9, *rewards["rnce"])
+    at_random, hard = (
+        [reward_after(method, seed, tiny_policy_dir) for seed in range(3)] for method in ("rnce", "mc_po")
+    )
+    assert all(one < other for one, other in zip(at_random, hard, strict=True))
+    assert sum(hard) / 3 > sum(at_random) / 3 + 0.05
