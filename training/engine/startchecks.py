@@ -1,59 +1,79 @@
 """What a run looks at before it learns anything: cheap questions whose answers are worth knowing at once.
 
 The reader of the data refuses what would train silently wrong (boundary, end token, double begin token, empty answers).
-Here its counts and the shape of the data are put into sentences; `level` is "ok" or "warning". The one refusal is a
-first loss that cannot be, because then the reference's log-probs do not belong to these trees.
+Here its counts and the shape of the data are put into sentences with a figure and, where something is wrong, a cure.
+`level` is "ok", "warning" (the run goes on) or "refused" (what it would learn means nothing, so it does not start).
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from training.engine.diagnostics import displacement, displacement_message
 from training.engine.errors import EngineError
-from training.engine.rows import messages, read_rows
+from training.engine.methods import Method
+from training.engine.rows import Row, messages, read_rows
 from training.engine.trees import DataReport, PromptTree
 
 LONG_SHARE = 0.1
+TIED_SHARE = 0.3
 LENGTH_SHARE = 0.65
 KTO_RATIO = (0.5, 2.0)
+# z₀ is a mean over the mismatched completions of one step; of fewer than four it is mostly noise (TRL issue 2554).
+KTO_BATCH = 4
 # bfloat16 rounds each log-prob by about 0.03, and the two passes pad differently: hundreds of tokens add up.
 LOSS_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.2}
 
 
+Level = Literal["ok", "warning", "refused"]
+
+
 @dataclass(frozen=True)
 class Check:
-    """One question and its answer; `value` is the figure behind the sentence."""
+    """One question and its answer; `value` is the figure behind the sentence, `field` what a refusal is about."""
 
     name: str
-    level: str
+    level: Level
     message: str
     value: float
+    field: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The form in result.json."""
         return asdict(self)
 
 
+def refuse(checks: Sequence[Check]) -> None:
+    """Raise EngineError for the first check that refuses the run."""
+    for one in checks:
+        if one.level == "refused":
+            raise EngineError(one.message, field=one.field)
+
+
 def data_checks(split: str, report: DataReport) -> list[Check]:
-    """Rows that were left out, for one split."""
+    """Rows that were left out and how the others were read, for one split."""
     long, same = report.dropped_too_long, report.dropped_identical
     share = long / max(report.rows, 1)
     advice = " Raise max_length to learn from them." if share > LONG_SHARE else ""
     message = f"{long} of {report.rows} rows are longer than {report.max_length} tokens and were left out.{advice}"
     checks = [Check(f"{split}.too_long", "warning" if advice else "ok", message, share)]
     if report.prompt_tokens:  # an encoder reads prompt and answer as one
-        message = f"All {report.used} rows: the answer begins where the prompt ends, and ends with an end token."
-        checks.append(Check(f"{split}.boundary", "ok", message, report.used))
+        checks += [_boundary(split, report), _ends(split, report), _begins(split, report)]
     if report.kind == "pairwise":
         message = f"{same} pairs have the same tokens on both sides and were left out."
         checks.append(Check(f"{split}.identical", "warning" if same else "ok", message, same))
     if report.kind == "listwise":
         lost = same + report.dropped_tied
-        message = f"{same} lists hold one text only, {report.dropped_tied} prefer none of theirs; they were left out."
+        message = (
+            f"{same} lists hold one distinct completion only, {report.dropped_tied} prefer none of theirs; they were "
+            f"left out. In the others {report.merged_completions} completions that came twice count once."
+        )
         checks.append(Check(f"{split}.undecided", "warning" if lost else "ok", message, lost))
     if report.truncated:
         message = (
@@ -64,19 +84,41 @@ def data_checks(split: str, report: DataReport) -> list[Check]:
 
 
 def shape_checks(trees: Sequence[PromptTree], kind: str, config: Mapping[str, Any]) -> list[Check]:
-    """Length bias of pairs, balance of labels: what a model could learn instead of quality."""
+    """Duplicates, length bias, ties, balance of labels: what a model could learn instead of quality."""
+    checks = [_duplicates(trees)]
     if kind == "pairwise":
-        return [_length_bias(trees), _undecided(trees)]
+        ties = sum(tree.targets.get("tie") or 0.0 for tree in trees) / len(trees)
+        checks += [_length_bias(trees), _undecided(trees), _ties(ties)]
+    if kind == "listwise":
+        pairs = [one == other for tree in trees for one, other in combinations(tree.targets["rank"], 2)]
+        checks.append(_ties(sum(pairs) / len(pairs)))
     labelled = [tree for tree in trees if tree.targets.get("label") is not None]
-    return [_label_balance(labelled, config)] if kind == "binary" and labelled else []
+    if kind == "binary" and labelled:
+        checks.append(_label_balance(labelled, config))
+    return checks
+
+
+def method_checks(method: Method, trees: Sequence[PromptTree], config: Mapping[str, Any]) -> list[Check]:
+    """What this method needs of the data and the settings beside its columns."""
+    checks = []
+    if method.baseline == "kl":
+        checks += [_baseline_batch(config["batch_size"]), _baseline_prompts(trees)]
+    if "sync_steps" in config:
+        checks.append(_moving_reference(len(trees), config))
+    if method.shape == "rating":
+        checks.append(_ratings(trees))
+    return checks
 
 
 def overlap_check(train: Path, held_out: Path, split: str) -> Check:
-    """Prompts that are both trained on and evaluated on make the held-out figures flattering."""
-    known = {_prompt_key(row) for row in read_rows(train)}
-    rows = [_prompt_key(row) for row in read_rows(held_out)]
-    shared = sum(key in known for key in rows)
-    message = f"{shared} of {len(rows)} prompts of {split} are also trained on."
+    """Prompts that are both trained on and evaluated on make the held-out figures flattering, whole rows more so."""
+    prompts, whole = set(), set()
+    for row in read_rows(train):
+        prompts.add(_prompt_key(row))
+        whole.add(_row_key(row))
+    rows = [(_prompt_key(row) in prompts, _row_key(row) in whole) for row in read_rows(held_out)]
+    shared, same = sum(one for one, _ in rows), sum(one for _, one in rows)
+    message = f"{shared} of {len(rows)} prompts of {split} are also trained on, {same} of them with the same answers."
     if shared:
         message += " Their figures flatter the model: split by prompt."
     return Check(f"{split}.overlap", "warning" if shared else "ok", message, shared)
@@ -94,6 +136,113 @@ def first_loss_check(loss: float, expected: float, *, dtype: str) -> Check:
             field="reference",
         )
     return Check("first_loss", "ok", f"The first loss is {loss:.6f}; {expected:.6f} was expected.", loss)
+
+
+def end_checks(steps: Sequence[Mapping[str, float]]) -> list[Check]:
+    """What the metrics of a run's steps say once it is over."""
+    if not any("accuracy" in one and ("chosen_shift" in one or "chosen_nll" in one) for one in steps):
+        return []
+    fall = displacement(steps)
+    if fall is None:
+        message = "The chosen completions did not become unlikely while the accuracy rose."
+        return [Check("displacement", "ok", message, 0.0)]
+    return [Check("displacement", "warning", displacement_message(fall), fall)]
+
+
+def _boundary(split: str, report: DataReport) -> Check:
+    merged = report.boundary_merged
+    message = f"In all {report.used} rows the answer begins where the prompt ends."
+    if merged:
+        message = (
+            f"In {merged} of {report.used} rows the tokenizer would join the end of the prompt and the beginning of "
+            "the answer. The answer is tokenised by itself there, as a sampler would go on."
+        )
+    return Check(f"{split}.boundary", "ok", message, merged)
+
+
+def _ends(split: str, report: DataReport) -> Check:
+    share = report.ended / max(report.completions, 1)
+    message = f"{share:.1%} of {report.completions} completions end with an end token."
+    if report.ended == report.completions:
+        return Check(f"{split}.end_token", "ok", message, share)
+    message += " From the others the policy learns not to stop; add eos_token to the chat template."
+    return Check(f"{split}.end_token", "warning", message, share)
+
+
+def _begins(split: str, report: DataReport) -> Check:
+    if not report.begin_missing:
+        return Check(f"{split}.begin_token", "ok", "No prompt lacks a begin token or has two.", 0)
+    message = (
+        f"{report.begin_missing} prompts lack the begin token that the tokenizer puts before every other text. "
+        "Write bos_token at the beginning of the chat template, if the model was trained with it."
+    )
+    return Check(f"{split}.begin_token", "warning", message, report.begin_missing)
+
+
+def _duplicates(trees: Sequence[PromptTree]) -> Check:
+    counts = Counter((tree.prompt, tree.completions) for tree in trees)
+    more = sum(counts.values()) - len(counts)
+    message = f"{more} of {len(trees)} rows repeat another one, token by token."
+    if more > len(trees) * LONG_SHARE:
+        return Check("duplicates", "warning", message + " They count twice; give one row a weight instead.", more)
+    return Check("duplicates", "ok", message, more)
+
+
+def _ties(share: float) -> Check:
+    message = f"{share:.0%} of the comparisons are ties."
+    if share > TIED_SHARE:
+        message += " Methods for pairs learn little from them; davidson and rao_kupper model ties."
+        return Check("ties", "warning", message, share)
+    return Check("ties", "ok", message, share)
+
+
+def _baseline_batch(size: int) -> Check:
+    message = f"The baseline of a step is measured on {size} completions."
+    if size < KTO_BATCH:
+        message += f" Of so few it is mostly noise; raise batch_size to {KTO_BATCH} or more."
+        return Check("baseline_batch", "warning", message, size)
+    return Check("baseline_batch", "ok", message, size)
+
+
+def _baseline_prompts(trees: Sequence[PromptTree]) -> Check:
+    prompts = len({tree.prompt for tree in trees})
+    if prompts < 2:
+        message = (
+            "All rows have the same prompt, so there is no answer to another one to measure the baseline on. Add rows "
+            "with other prompts, or take bco."
+        )
+        return Check("baseline_prompts", "refused", message, prompts, "data.train")
+    message = f"{prompts} different prompts to measure the baseline on."
+    if prompts < KTO_BATCH:
+        return Check("baseline_prompts", "warning", message + " Add rows with other prompts, or take bco.", prompts)
+    return Check("baseline_prompts", "ok", message, prompts)
+
+
+def _moving_reference(rows: int, config: Mapping[str, Any]) -> Check:
+    steps = config["epochs"] * math.ceil(rows / config["batch_size"])
+    period = config["sync_steps"]
+    message = f"The reference moves every {period} steps, and the run has about {steps}."
+    if period >= steps:
+        message += " It never moves, so this is dpo without its cache: lower sync_steps."
+        return Check("moving_reference", "warning", message, steps / period)
+    return Check("moving_reference", "ok", message, steps / period)
+
+
+def _ratings(trees: Sequence[PromptTree]) -> Check:
+    found: dict[str, set[float]] = {}
+    for tree in trees:
+        label = tree.targets["label"]
+        rated = tree.targets["ratings"] or ({} if label is None else {"label": float(label)})
+        for aspect, rating in rated.items():
+            found.setdefault(aspect, set()).add(rating)
+    flat = sorted(aspect for aspect, ratings in found.items() if len(ratings) == 1)
+    if found and len(flat) == len(found):
+        message = "Every rating is the same, so there is nothing to tell apart. Add rows with other ratings."
+        return Check("ratings", "refused", message, 0, "data.train")
+    if flat:
+        message = f"Ratings of {', '.join(flat)} are always the same and teach nothing. Leave them out of the dataset."
+        return Check("ratings", "warning", message, len(flat))
+    return Check("ratings", "ok", f"Ratings differ in each of {len(found)} aspects.", 0)
 
 
 def _length_bias(trees: Sequence[PromptTree]) -> Check:
@@ -134,5 +283,11 @@ def _label_balance(trees: Sequence[PromptTree], config: Mapping[str, Any]) -> Ch
     return Check("label_balance", "ok" if balanced else "warning", message, ratio)
 
 
-def _prompt_key(row: Any) -> tuple[tuple[str, str], ...]:
+def _prompt_key(row: Row) -> tuple[tuple[str, str], ...]:
     return tuple((message["role"], message["content"]) for message in messages(row, "prompt"))
+
+
+def _row_key(row: Row) -> tuple[Any, ...]:
+    """Prompt and answers, whichever of two sides they are on."""
+    answers = [row.values.get(name) for name in ("chosen", "rejected", "completion")]
+    return _prompt_key(row), frozenset([*answers, *(row.values.get("completions") or ())])

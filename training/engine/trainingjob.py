@@ -245,6 +245,8 @@ class TrainingJob:
         self.checks += startchecks.data_checks(split, report)
         if split == "train":
             self.checks += startchecks.shape_checks(trees, kind, self.config)
+            self.checks += startchecks.method_checks(self.method, trees, self.config)
+            startchecks.refuse(self.checks)
         else:
             self.checks.append(startchecks.overlap_check(Path(self.spec.data["train"]), path, split))
         if isinstance(self.model, RewardModel) and self.model.separator is not None:

@@ -62,8 +62,9 @@ class DataReport:
     ``label_share`` the share of thumbs up among the labels. Of lists: ``completions_min`` and ``completions_max`` are
     the smallest and largest K, ``tied_share`` the share of all their pairs that tie, and ``merged_completions`` counts
     those left out because the list holds the same tokens in a better place. ``boundary_merged`` counts rows whose
-    prompt and answer the tokenizer would have joined (see ChatRenderer.render), ``ended`` those of the ``completions`` that end
-    with an end token, ``begin_missing`` the rows whose prompt lacks the begin token that the tokenizer puts before texts.
+    prompt and answer the tokenizer would have joined (see ChatRenderer.render), ``ended`` those of the
+    ``completions`` that end with an end token, ``begin_missing`` rows without the begin token that the tokenizer would
+    put before other texts.
     """
 
     file: str

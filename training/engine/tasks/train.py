@@ -11,8 +11,10 @@ from training.engine.errors import Cancelled
 from training.engine.files import whole_folder
 from training.engine.modelfiles import weights_sha256
 from training.engine.objectives import Examples
+from training.engine.progress import read_progress
 from training.engine.runfolder import RunFolder
 from training.engine.spec import Spec
+from training.engine.startchecks import end_checks
 from training.engine.stop import Stop
 from training.engine.trainingjob import TrainingJob
 
@@ -34,6 +36,7 @@ def run(spec: Spec, folder: RunFolder, *, stop: Stop) -> dict[str, Any]:
         trainer.save()
         raise
     job.check_first_loss(trainer, totals.loss_first or 0.0)
+    job.checks += end_checks([line["metrics"] for line in read_progress(folder.progress.path) if line["metrics"]])
     with whole_folder(folder.model) as partial:
         job.save(partial)
     job.say(1.0, f"Finished after {totals.step} steps", step=totals.step, steps=totals.step)

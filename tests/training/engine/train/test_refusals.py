@@ -6,13 +6,10 @@ import pytest
 import torch
 
 from tests.training.engine.train.conftest import run, write_spec
-from training.engine import startchecks
 from training.engine.cli import CRASHED, REFUSED, main
-from training.engine.errors import EngineError
 from training.engine.files import read_json
 from training.engine.modelfiles import load_policy, save_policy
 from training.engine.runfolder import is_done
-from training.engine.trees import DataReport, PromptTree
 
 
 def test_a_nan_stops_the_run_names_the_rows_and_keeps_the_batch(tmp_path, tiny_policy_dir, capsys):
@@ -163,13 +160,6 @@ def test_the_settings_of_a_method_are_in_its_help(capsys):
         main(["train", "--method", "dpo", "--desirable-weight", "2"])
 
 
-def test_a_first_loss_that_cannot_be_is_refused():
-    assert startchecks.first_loss_check(0.69316, 0.693147, dtype="float32").level == "ok"
-    for loss in (0.7, float("nan")):
-        with pytest.raises(EngineError, match="first loss"):
-            startchecks.first_loss_check(loss, 0.693147, dtype="float32")
-
-
 def test_a_reference_cache_of_another_model_is_refused(tmp_path, tiny_policy_dir, monkeypatch):
     spec = write_spec(tmp_path / "in", "dpo", tiny_policy_dir)
     monkeypatch.setattr(
@@ -178,45 +168,3 @@ def test_a_reference_cache_of_another_model_is_refused(tmp_path, tiny_policy_dir
     )
     assert run(spec, tmp_path / "out") == REFUSED
     assert "first loss" in read_json(tmp_path / "out/error.json")["message"]
-
-
-def tree(row, chosen, rejected, **targets):
-    return PromptTree(row, (1,), ((4,) * chosen, (5,) * rejected), {"p": 1.0, "weight": 1.0, "margin": None} | targets)
-
-
-def levels(checks):
-    return {check.name: check.level for check in checks}
-
-
-def test_length_bias_is_a_warning_only_where_there_is_evidence():
-    biased = [tree(row, 9, 3) for row in range(40)]
-    even = [tree(row, 3 + 6 * (row % 2), 9 - 6 * (row % 2)) for row in range(40)]
-    assert levels(startchecks.shape_checks(biased, "pairwise", {}))["length_bias"] == "warning"
-    assert levels(startchecks.shape_checks(even, "pairwise", {}))["length_bias"] == "ok"
-    assert levels(startchecks.shape_checks(biased[:3], "pairwise", {}))["length_bias"] == "ok"
-
-
-def test_uneven_labels_are_a_warning_until_the_weights_make_up_for_it():
-    labels = [True] * 30 + [False] * 5
-    trees = [PromptTree(row, (1,), ((4,),), {"label": label, "weight": 1.0}) for row, label in enumerate(labels)]
-    config = {"desirable_weight": 1.0, "undesirable_weight": 1.0}
-    assert levels(startchecks.shape_checks(trees, "binary", config))["label_balance"] == "warning"
-    mended = config | {"undesirable_weight": 5.0}
-    assert levels(startchecks.shape_checks(trees, "binary", mended))["label_balance"] == "ok"
-    assert levels(startchecks.shape_checks(trees[:30], "binary", config))["label_balance"] == "warning"
-
-
-def test_rows_that_were_left_out_are_said():
-    report = DataReport(
-        file="t", kind="pairwise", rows=10, used=7, prompt_tokens=70, dropped_too_long=2, dropped_identical=1
-    )
-    found = startchecks.data_checks("train", report)
-    assert levels(found) == {"train.boundary": "ok", "train.too_long": "warning", "train.identical": "warning"}
-
-
-def test_prompts_on_both_sides_are_a_warning(tmp_path, write_rows):
-    prompt = [{"role": "user", "content": "Hello?"}]
-    train = write_rows([{"prompt": prompt, "completion": "a"}], "train.jsonl")
-    other = write_rows([{"prompt": prompt, "completion": "b"}] * 2, "test.jsonl")
-    found = startchecks.overlap_check(train, other, "test")
-    assert (found.level, found.value) == ("warning", 2)
