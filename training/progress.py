@@ -3,24 +3,54 @@
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from django.utils.safestring import SafeString
 
 from training.charts import Line, line_chart
+from training.engine.diagnostics import displacement, displacement_message
 from training.models import Run
 from training.paths import run_output
 
-# One chart for each group; names as the engine writes them.
-CHARTS = (
-    ("Loss", ("loss",)),
-    ("Accuracy", ("accuracy",)),
-    ("Reward margin", ("margin",)),
-    ("Log-probability", ("chosen_logp", "rejected_logp")),
-    ("Gradient norm", ("grad_norm",)),
-    ("Tokens per second", ("tokens_per_second",)),
+# Title, a line below it, and what is drawn: the engine's name of a figure, its name for people, and its sign.
+CHARTS: tuple[tuple[str, str, tuple[tuple[str, str, int], ...]], ...] = (
+    ("Loss", "", (("loss", "loss", 1),)),
+    ("Accuracy", "Share of the step’s comparisons that the model puts right.", (("accuracy", "accuracy", 1),)),
+    (
+        "Rewards",
+        "What the method calls a reward, of either side.",
+        (("chosen_reward", "chosen", 1), ("rejected_reward", "rejected", 1), ("margin", "margin", 1)),
+    ),
+    (
+        "Moved from the reference",
+        "Nats per token. The distance is the k3 estimate of KL on the data’s completions, not on the policy’s own.",
+        (("chosen_shift", "chosen", 1), ("rejected_shift", "rejected", 1), ("kl", "distance", 1)),
+    ),
+    ("Log-probability", "Nats per token.", (("chosen_nll", "chosen", -1), ("rejected_nll", "rejected", -1))),
+    ("Gradient norm", "Before it is clipped.", (("grad_norm", "gradient norm", 1),)),
+    ("Tokens per second", "", (("tokens_per_second", "tokens per second", 1),)),
 )
+# Says the same as the other, without what differs from batch to batch.
+INSTEAD = {"Log-probability": "Moved from the reference"}
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    title: str
+    note: str
+    svg: SafeString
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a run goes: its charts, a warning or "", and the mean share of padding in its batches, or None."""
+
+    charts: list[Chart]
+    hint: str
+    padding: float | None
 
 
 class ProgressReader:
@@ -56,15 +86,28 @@ def read_metrics(run: Run, *, after: int = -1) -> list[dict[str, Any]]:
     return [{"step": step, "metrics": steps[step]} for step in sorted(steps)]
 
 
-def draw_curves(run: Run) -> list[tuple[str, SafeString]]:
-    """Title and SVG of every chart for which the run has figures."""
+def read_course(run: Run) -> Course:
+    """Everything that the figures of a run's steps say so far."""
     points = read_metrics(run)
-    charts = []
-    for title, names in CHARTS:
+    steps = [point["metrics"] for point in points]
+    fall = displacement(steps)
+    padding = [metrics["padding"] for metrics in steps if "padding" in metrics]
+    return Course(
+        charts=draw_charts(points),
+        hint=displacement_message(fall) if fall is not None else "",
+        padding=fmean(padding) if padding else None,
+    )
+
+
+def draw_charts(points: list[dict[str, Any]]) -> list[Chart]:
+    """A chart for each group of figures that a run has; at most six, because one stands for another."""
+    charts: list[Chart] = []
+    for title, note, names in CHARTS:
         lines = [
-            Line(name.replace("_", " "), [(p["step"], p["metrics"][name]) for p in points if name in p["metrics"]])
-            for name in names
+            Line(label, [(p["step"], sign * p["metrics"][name]) for p in points if name in p["metrics"]])
+            for name, label, sign in names
         ]
-        if any(len(line.points) > 1 for line in lines):  # one point makes no curve
-            charts.append((title, line_chart(title, lines)))
+        known = INSTEAD.get(title) in [chart.title for chart in charts]
+        if not known and any(len(line.points) > 1 for line in lines):  # one point makes no curve
+            charts.append(Chart(title, note, line_chart(title, lines)))
     return charts

@@ -1,7 +1,7 @@
 """The pages of runs and models."""
 
 import json
-from typing import cast
+from typing import Any, cast
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -20,7 +20,7 @@ from training.engine.losses import LOSSES
 from training.forms import ModelForm, SampleForm, TrainForm
 from training.models import Run
 from training.paths import data_dir, run_inputs
-from training.progress import draw_curves
+from training.progress import read_course
 from training.services.models import ModelError, lineage, promote_model, register_model
 from training.services.runs import RunError, Selection, start_run
 
@@ -121,16 +121,29 @@ def run(request: HttpRequest, pk: int) -> HttpResponse:
         "spec": _spec(found),
         "method": LOSSES.get(found.method),
         "result": found.result or {},
-        "warnings": [check for check in checks if check["level"] != "ok"],
-        "passed": [check for check in checks if check["level"] == "ok"],
+        "warnings": [_named(check) for check in checks if check["level"] != "ok"],
+        "passed": [_named(check) for check in checks if check["level"] == "ok"],
         "evaluations": list((found.result or {}).get("eval", {}).items()),
         "output": getattr(found, "output_model", None),
         "answers": _first_answers(found),
-        "curves": draw_curves(found),
+        "course": read_course(found),
+        "reference_share": _reference_share(found),
         "live": found.job is not None and not found.job.is_over,
         "may_manage": role_in(user, found.project) in ALLOWED["manage"],
     }
     return render(request, "training/run.html", context)
+
+
+def _named(check: dict[str, Any]) -> dict[str, Any]:
+    """A check with its name in words: `train.too_long` is “too long (train)”."""
+    split, _, name = check["name"].rpartition(".")
+    return check | {"title": name.replace("_", " ") + (f" ({split})" if split else "")}
+
+
+def _reference_share(run: Run) -> float | None:
+    """The share of the training time that the reference's log-probs took, in percent."""
+    times = [(run.result or {}).get(name) for name in ("reference_seconds", "train_seconds")]
+    return 100 * times[0] / times[1] if times[0] and times[1] else None
 
 
 def _first_answers(run: Run) -> QuerySet[Completion]:
@@ -154,7 +167,7 @@ def run_curves(request: HttpRequest, pk: int) -> HttpResponse:
     """The charts alone, for polling; 286 tells htmx that no more will come."""
     found = get_run(cast(User, request.user), pk)
     live = found.job is not None and not found.job.is_over
-    context = {"run": found, "curves": draw_curves(found), "live": live}
+    context = {"run": found, "course": read_course(found), "live": live}
     return render(request, "training/_curves.html", context, status=200 if live else 286)
 
 

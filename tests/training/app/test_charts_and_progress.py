@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ElementTree
 from tests.makers import make_project
 from training.charts import Line, line_chart
 from training.models import Run
-from training.progress import ProgressReader, draw_curves, read_metrics
+from training.progress import ProgressReader, draw_charts, read_course, read_metrics
 
 
 def test_a_chart_is_well_formed_and_says_its_last_values():
@@ -49,4 +49,39 @@ def test_a_step_that_a_resumed_run_repeated_counts_once(db, data_dir):
     (out / "progress.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 3, "met')
     assert read_metrics(run) == [{"step": 1, "metrics": {"loss": 0.7}}, {"step": 2, "metrics": {"loss": 0.5}}]
     assert read_metrics(run, after=1) == [{"step": 2, "metrics": {"loss": 0.5}}]
-    assert [title for title, _ in draw_curves(run)] == ["Loss"]
+    assert [chart.title for chart in read_course(run).charts] == ["Loss"]
+
+
+def steps(count=3, **metrics):
+    return [{"step": n, "metrics": {name: value(n) for name, value in metrics.items()}} for n in range(1, count + 1)]
+
+
+def test_everything_that_a_run_measures_is_in_six_charts():
+    names = (
+        "loss", "accuracy", "chosen_reward", "rejected_reward", "margin", "chosen_shift", "rejected_shift", "kl",
+        "chosen_nll", "rejected_nll", "chosen_logp", "grad_norm", "tokens_per_second", "padding",
+    )  # fmt: skip
+    charts = draw_charts(steps(**dict.fromkeys(names, float)))
+    assert [chart.title for chart in charts] == [
+        "Loss", "Accuracy", "Rewards", "Moved from the reference", "Gradient norm", "Tokens per second",
+    ]  # fmt: skip
+    rewards = ElementTree.fromstring(charts[2].svg)
+    assert rewards.get("aria-label") == "Rewards: chosen last 3; rejected last 3; margin last 3"
+    assert len(rewards.findall("polyline")) == 3
+
+
+def test_without_a_reference_the_log_probability_itself_is_drawn():
+    charts = draw_charts(steps(chosen_nll=lambda n: 2.0 - n / 4))
+    assert [chart.title for chart in charts] == ["Log-probability"]
+    assert "chosen last -1.25" in charts[0].svg
+
+
+def test_a_run_that_makes_both_sides_unlikely_says_so_while_it_goes(db, data_dir):
+    run = Run.objects.create(project=make_project(), task="train", method="dpo", folder="runs/1")
+    out = data_dir / "runs/1/out"
+    out.mkdir(parents=True)
+    lines = steps(40, chosen_shift=lambda n: -n / 20, accuracy=lambda n: n / 40, padding=lambda n: 0.25)
+    (out / "progress.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    course = read_course(run)
+    assert "nats per token while the accuracy rose" in course.hint
+    assert course.padding == 0.25

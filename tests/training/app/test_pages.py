@@ -12,8 +12,8 @@ from training.services.runs import start_run
 pytestmark = pytest.mark.django_db
 
 RESULT = {
-    "method": "dpo", "steps": 3, "examples": 9, "tokens": 1234, "train_seconds": 1.5, "loss_first": 0.6931,
-    "loss_last": 0.5, "peak_memory_bytes": 1 << 20,
+    "method": "dpo", "steps": 3, "examples": 9, "tokens": 1234, "train_seconds": 1.5, "reference_seconds": 0.3,
+    "loss_first": 0.6931, "loss_last": 0.5, "peak_memory_bytes": 1 << 20,
     "eval": {"validation": {"n": 3, "loss": 0.66, "accuracy": 0.667, "accuracy_low": 0.208, "accuracy_high": 0.939}},
     "checks": [
         {"name": "train.too_long", "level": "warning", "message": "4 of 9 rows are too long.", "value": 4},
@@ -151,6 +151,8 @@ def test_a_running_run_polls_and_a_finished_one_shows_its_figures(run, alice, cl
     assert "0.208 – 0.939" in page
     assert "0.6931 → 0.5000" in page
     assert "4 of 9 rows are too long." in page
+    assert "Too long (train)" in page
+    assert '<dd class="number">20 %</dd>' in page
     assert "1 passed" in page
     assert "hx-trigger" not in page
     assert client.get(f"/runs/{run.pk}/curves/").status_code == 286
