@@ -41,9 +41,7 @@ def _go_together(method: Method, added: Method) -> bool:
 
 
 # Methods that change more than the loss: the model that is trained, its reference, its data.
-_ALONE = frozenset(
-    {"paft", "tr_dpo", "conditional_sft", "davidson", "rao_kupper", "preference_model", "regression", "mc_po", "rnce"}
-)
+_ALONE = frozenset({"paft", "tr_dpo", "conditional_sft", "davidson", "rao_kupper", "preference_model", "regression"})
 
 
 def _refused(message: str) -> EngineError:
