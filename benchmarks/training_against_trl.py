@@ -186,7 +186,7 @@ def levers(bench: Bench) -> list[dict[str, Any]]:
 
 def memory(bench: Bench) -> list[dict[str, Any]]:
     """Peak memory of DPO where almost everything is vocabulary; TRL with and without gradient checkpointing."""
-    rows = cases.write_rows(bench.folder / "memory.jsonl", cases.pair_rows(16, cases.WIDE, cases.LONG))
+    rows = cases.write_rows(bench.folder / "memory.jsonl", cases.pair_rows(8, cases.WIDE, cases.LONG))
     ours = job(bench, "memory", "dpo", rows, cases.WIDE)
     variants: Variants = {
         "ours": ("ours", ours),
