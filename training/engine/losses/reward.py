@@ -29,7 +29,8 @@ def bradley_terry(
     chosen, rejected, margin, p: [B] → [B].
 
     Use: the first reward model to train on pairs.
-    Pitfall: over-fits after the first epoch; judge it by held-out accuracy and calibration, not by its loss.
+    Pitfall: over-fits after the first epoch; judge it by held-out accuracy and calibration, not by its loss. Centring
+        shrinks rewards that spread widely: set centre to 0 where the probabilities are to be believed.
     Paper: Bradley and Terry 1952; arXiv:2203.02155, equation 1; margin arXiv:2307.09288, equation 2; centring
         arXiv:2312.09244.
     """

@@ -14,6 +14,7 @@ from training.engine.diagnostics import pair_sums, total
 from training.engine.losses.reward import davidson_log_probs, rao_kupper_log_probs
 from training.engine.objectives.base import Contribution, Objective, Record, targets
 from training.engine.reward import Outputs, RewardModel, bootstrap_weights
+from training.engine.reward.prepare import settled_ties
 
 TIES = {"davidson": davidson_log_probs, "rao_kupper": rao_kupper_log_probs}
 
@@ -48,8 +49,7 @@ class RewardObjective(Objective):
             return sum(
                 term.weight * term.method.fn(chosen, rejected, margin, p, **term.settings) for term in self.terms
             )
-        # p counts a tie as half a win, so more ties than this were settled before (p = 1 of a majority).
-        tie = torch.minimum(targets(batch.trees, "tie", chosen), 2 * torch.minimum(p, 1 - p))
+        tie = chosen.new_tensor([settled_ties(tree.targets) for tree in batch.trees])
         losses: Tensor = self.method.fn(
             chosen, rejected, margin, p, tie, tie_odds=model.tie_odds, **self.terms[0].settings
         )

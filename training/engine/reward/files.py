@@ -60,8 +60,8 @@ def write(model: RewardModel, folder: Path) -> None:
         "mean": torch.tensor(model.mean, dtype=torch.float64),
         "std": torch.tensor(model.std, dtype=torch.float64),
     }
-    if model.log_tie_odds is not None:
-        tensors["log_tie_odds"] = model.log_tie_odds.detach()
+    if model.scaled_log_tie_odds is not None:
+        tensors["scaled_log_tie_odds"] = model.scaled_log_tie_odds.detach()
     if model.laplace is not None:
         tensors["laplace_precision"] = model.laplace.precision
     save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, folder / HEAD_FILE)
@@ -84,8 +84,8 @@ def read_head(model: RewardModel, folder: Path, settings: Settings) -> None:
     model.mean, model.std = (float(_tensor(tensors, name, (), folder)) for name in ("mean", "std"))
     if not model.std > 0:
         raise _damaged(folder, f"the standard deviation of its values, in {HEAD_FILE}, is {model.std}")
-    if "log_tie_odds" in tensors:
-        model.log_tie_odds = nn.Parameter(_tensor(tensors, "log_tie_odds", (1,), folder))
+    if (name := "scaled_log_tie_odds") in tensors:
+        model.scaled_log_tie_odds = nn.Parameter(_tensor(tensors, name, (1,), folder))
     if "laplace_precision" in tensors:
         width = model.head.weight.shape[1]
         try:

@@ -15,6 +15,10 @@ from training.engine.reward.outputs import Outputs
 
 Pooling = Literal["last", "mean", "cls", "tokens"]
 
+# Adam moves every number by about the learning rate, whatever its size. That suits weights of the order 1/√d; the
+# logarithm of an odds, of order one, would never get anywhere.
+TIE_SCALE = 100.0
+
 
 class RewardModel(nn.Module):
     """Gives every completion of a batch one number, for any number of completions to a prompt.
@@ -30,7 +34,7 @@ class RewardModel(nn.Module):
     """
 
     backbone: Any  # a transformers model; its methods are not those of nn.Module
-    log_tie_odds: nn.Parameter | None
+    scaled_log_tie_odds: nn.Parameter | None
 
     def __init__(self, backbone: nn.Module, *, pooling: Pooling, seed: int = 0) -> None:
         super().__init__()
@@ -41,7 +45,7 @@ class RewardModel(nn.Module):
         self.std = 1.0
         self.separator: tuple[int, ...] | None = None
         self.laplace: Laplace | None = None
-        self.register_parameter("log_tie_odds", None)
+        self.register_parameter("scaled_log_tie_odds", None)
         self.reset_head(Outputs())
 
     @property
@@ -63,7 +67,7 @@ class RewardModel(nn.Module):
     def tie_odds(self) -> Tensor | None:
         """How often two equals tie for each time that one of them wins (ν of Davidson, θ - 1 of Rao and Kupper);
         None for a model that knows no ties."""
-        return None if self.log_tie_odds is None else self.log_tie_odds.exp()[0]
+        return None if self.scaled_log_tie_odds is None else (TIE_SCALE * self.scaled_log_tie_odds).exp()[0]
 
     def reset_head(self, outputs: Outputs) -> None:
         """A new head for these outputs, from the model's seed."""
@@ -71,11 +75,11 @@ class RewardModel(nn.Module):
         first = next(self.backbone.parameters())
         self.head = new_head(int(self.config.hidden_size), self.seed, outputs).to(first.device)
 
-    def learn_ties(self) -> None:
-        """Have the model learn how often equals tie; at first as often as each of them wins."""
-        if self.log_tie_odds is None:
-            # [1], not a scalar: FSDP2 shards parameters along their first dimension.
-            self.log_tie_odds = nn.Parameter(torch.zeros(1, device=self.head.weight.device))
+    def learn_ties(self, odds: float) -> None:
+        """Have the model learn how often equals tie, beginning with these odds."""
+        # [1], not a scalar: FSDP2 shards parameters along their first dimension.
+        start = torch.full((1,), math.log(odds) / TIE_SCALE, device=self.head.weight.device)
+        self.scaled_log_tie_odds = nn.Parameter(start)
 
     def forward(self, batch: Batch, *, each: bool = False) -> Tensor:
         """Raw values, float32 [N]; with ``each`` the outputs they are made of, [N, O]."""

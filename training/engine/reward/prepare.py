@@ -63,8 +63,8 @@ def prepare(model: RewardModel, method: Method, config: Mapping[str, Any], trees
         if method.shape == "rating":
             _begin_at_the_mean(model, trees)
     model.outputs = wanted
-    if method.name in TIE_METHODS:
-        model.learn_ties()
+    if method.name in TIE_METHODS and model.tie_odds is None:
+        model.learn_ties(_first_tie_odds(trees))
 
 
 def _outputs(method: Method, trees: Sequence[PromptTree]) -> Outputs:
@@ -78,6 +78,21 @@ def _outputs(method: Method, trees: Sequence[PromptTree]) -> Outputs:
     if len(groups) < 2 or not sum(groups.values()):
         return Outputs()
     return Outputs.groups(dict(sorted(groups.items())))
+
+
+def _first_tie_odds(trees: Sequence[PromptTree]) -> float:
+    """The odds that the share of ties t would have if all completions were equals: t = odds / (odds + 2)."""
+    weights = [float(tree.targets["weight"]) for tree in trees]
+    ties = sum(weight * settled_ties(tree.targets) for weight, tree in zip(weights, trees, strict=True))
+    share = min(max(ties / (sum(weights) or 1.0), 0.01), 0.9)
+    return 2 * share / (1 - share)
+
+
+def settled_ties(targets: Mapping[str, Any]) -> float:
+    """A row's share of ties. p counts a tie as half a win, so ties beyond 2·min(p, 1 - p) were settled before, as in
+    the p = 1 of a majority."""
+    p = 1.0 if targets.get("p") is None else targets["p"]
+    return float(min(targets.get("tie") or 0.0, 2 * p, 2 - 2 * p))
 
 
 def _begin_at_the_mean(model: RewardModel, trees: Sequence[PromptTree]) -> None:

@@ -134,11 +134,13 @@ def test_a_model_learns_how_often_equals_tie(tiny_policy_dir, method):
     model, _ = load_reward(tiny_policy_dir)
     rows = [{"p": 0.5, "tie": 1.0}] * 3 + [{"p": 1.0, "tie": 0.0}]
     trees = trees_with(rows, 2)
-    prepare(model, LOSSES[method], PLAIN, trees)
     # Equal completions, so that only the odds can explain the outcomes: three ties to one decision of two sides.
     trees = [PromptTree(one.row, one.prompt, (one.completions[0],) * 2, one.targets) for one in trees]
+    prepare(model, LOSSES[method], PLAIN, trees)
+    assert model.tie_odds.item() == pytest.approx(6.0)  # a guess that happens to be right where all are equals
+    model.learn_ties(0.5)
     objective = make_objective(method, {"centre": 0.0})
-    optimiser = torch.optim.Adam([model.log_tie_odds], lr=0.2)
+    optimiser = torch.optim.Adam([model.scaled_log_tie_odds], lr=2e-3)
     for _ in range(150):
         optimiser.zero_grad()
         found = contribution(objective, model, trees)
