@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from training.engine import catalogue
 from training.engine.errors import Cancelled, EngineError
 from training.engine.files import write_atomic
 from training.engine.losses import LOSSES
@@ -33,6 +34,7 @@ EXAMPLE = """example:
       --data train=pairs/train.parquet --data validation=pairs/validation.parquet \\
       --epochs 1 --beta 0.1 --out runs/dpo-1
   python -m training.engine run runs/dpo-1/spec.json --out runs/dpo-1     goes on where it was stopped
+  python -m training.engine methods                                       what there is to train with
 
 exit codes: 0 done, 2 refused (error.json), 3 stopped, 4 run folder in use, 1 crash (crash.log)"""
 
@@ -41,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = _parser(_method_named_in(arguments)).parse_args(arguments)
+    if options.command == "methods":
+        sys.stdout.write(catalogue.as_markdown() if options.markdown else catalogue.as_text())
+        return DONE
     try:
         spec = _spec_of_options(options) if options.command == "train" else read_spec(options.spec)
         if options.command == "check" or options.dry_run:
@@ -146,16 +151,16 @@ def _parser(method: Method | None) -> argparse.ArgumentParser:
     checker = commands.add_parser("check", help="do the start checks of a spec.json only, and write nothing")
     checker.add_argument("spec", type=Path, metavar="SPEC", help="the spec.json")
     _add_train(commands, method)
+    lister = commands.add_parser("methods", help="print the table of methods")
+    lister.add_argument("--markdown", action="store_true", help="as docs/methods.md holds it")
     return parser
 
 
 def _add_train(commands: Any, method: Method | None) -> None:
-    listed = "\n".join(f"  {one.name:<14} {one.title} ({one.paper})" for one in LOSSES.values())
-    about = f"{method.title}. {method.summary}\nPitfall: {method.pitfall}\nPaper: {method.paper}" if method else listed
     trainer = commands.add_parser(
         "train",
         help="train without writing a spec first; --method NAME --help shows the settings of a method",
-        description=about if method else f"Methods:\n{listed}",
+        description=catalogue.about(method) if method else f"Methods:\n\n{catalogue.as_text()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     trainer.add_argument("--method", required=True, choices=LOSSES, metavar="NAME", help=", ".join(LOSSES))
@@ -169,13 +174,16 @@ def _add_train(commands: Any, method: Method | None) -> None:
         help="Parquet or JSONL; SPLIT is train (when left out), validation or test; give one --data for each",
     )
     _add_out(trainer)
-    common = trainer.add_argument_group("settings")
-    for parameter in parameters("train", method)[: len(TRAIN_CONFIG)]:
-        _add_knob(common, parameter)
-    if method is not None and method.parameters:
-        own = trainer.add_argument_group(f"settings of {method.name}")
-        for parameter in method.parameters:
-            _add_knob(own, parameter)
+    own = method.parameters if method else ()
+    table = {one.name: one for one in parameters("train", method)}
+    common = [table.pop(one.name) for one in TRAIN_CONFIG]
+    further = [one for one in table.values() if one not in own]
+    named = f"settings of {method.name}" if method else ""
+    for title, knobs in ((named, own), ("settings of reward models", further), ("settings", common)):
+        if knobs:
+            group = trainer.add_argument_group(title)
+            for parameter in knobs:
+                _add_knob(group, parameter)
 
 
 def _add_out(parser: argparse.ArgumentParser) -> None:

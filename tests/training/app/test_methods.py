@@ -7,7 +7,8 @@ import pytest
 from django.urls import reverse
 
 from exports.models import DatasetVersion
-from training.chooser import TITLES, group_of, method_groups
+from training.chooser import method_groups
+from training.engine.catalogue import GROUPS, group_of
 from training.engine.losses import LOSSES
 from training.forms import TrainForm
 from training.models import Model, Run
@@ -57,7 +58,7 @@ def test_the_form_of_a_method_shows_its_settings_and_starts_a_run_with_its_defau
 def test_every_method_is_in_one_group_and_every_group_has_methods(project):
     groups = method_groups(project)
     assert sorted(method.name for group in groups for method in group.methods) == sorted(LOSSES)
-    assert [group.name for group in groups] == list(TITLES)
+    assert [group.name for group in groups] == list(GROUPS)
     assert all(group.methods for group in groups)
 
 
