@@ -46,7 +46,7 @@ class ListwiseObjective(Objective):
         with torch.no_grad():
             best, worst = _ends(batch.trees, worth.device)
             sums = _list_sums(batch.trees, worth) | policy_sums(scores[best], scores[worst])
-            return Contribution(loss, sums, Record(worth))
+            return Contribution(loss, sums, Record(worth.detach()))
 
     def _of_rewards(self, model: nn.Module, batch: Batch) -> Contribution:
         inner, each = reward_model(model), model(batch, each=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from training.engine.diagnostics import label_sums, policy_sums, total
 from training.engine.losses import Scores
-from training.engine.objectives.base import PolicyObjective, Term, targets
+from training.engine.objectives.base import PolicyObjective, Record, Term, targets
 from training.engine.trees import PromptTree
 
 
@@ -33,6 +33,9 @@ class UnpairedObjective(PolicyObjective):
             | label_sums(reward, up, border)
             | {"baseline": total(_or_zero(baseline, scores).reshape(1))}
         )
+
+    def record(self, scores: Scores) -> Record:
+        return Record(self.beta * scores.log_ratio)
 
     def _term(self, term: Term, scores: Scores, desirable: Tensor, baseline: Tensor) -> Tensor:
         if term.method.shape == "demonstration":
