@@ -20,6 +20,9 @@ from training.engine.trees import PromptTree
 
 Layout = Literal["tree", "padded"]
 
+PADDING = 0.1  # share of padding in a micro-batch
+FREE_PADDING = 64  # positions of padding that cost less than another pass
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -56,13 +59,20 @@ def make_batch(
 
 
 def plan_steps(
-    trees: Sequence[PromptTree], *, layout: Layout, batch_size: int, token_budget: int, seed: int, epoch: int
+    trees: Sequence[PromptTree],
+    *,
+    layout: Layout,
+    batch_size: int,
+    token_budget: int,
+    seed: int,
+    epoch: int,
+    padding: float = PADDING,
 ) -> list[list[list[int]]]:
     """Optimiser steps → micro-batches → indices into ``trees``; a pure function of its arguments.
 
     Steps of ``batch_size`` trees are cut from a permutation drawn from (seed, epoch). Inside a step, trees are
     sorted by length and grouped so that a micro-batch takes at most ``token_budget`` positions, padding included (a
-    tree that is larger than the budget gets one of its own). A last step of a single tree joins the step before it,
+    tree that is larger than the budget gets one of its own), and little padding (see ``micro_batches``). A last step of a single tree joins the step before it,
     because a method that compares trees (KTO) can learn nothing from one.
     """
     order = list(range(len(trees)))
@@ -70,21 +80,44 @@ def plan_steps(
     steps = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     if len(steps) > 1 and batch_size > 1 and len(steps[-1]) == 1:
         steps[-2].extend(steps.pop())
-    return [micro_batches(trees, step, layout=layout, token_budget=token_budget) for step in steps]
+    return [micro_batches(trees, step, layout=layout, token_budget=token_budget, padding=padding) for step in steps]
 
 
 def micro_batches(
-    trees: Sequence[PromptTree], indices: Sequence[int], *, layout: Layout, token_budget: int
+    trees: Sequence[PromptTree],
+    indices: Sequence[int],
+    *,
+    layout: Layout,
+    token_budget: int,
+    padding: float = PADDING,
 ) -> list[list[int]]:
-    """``indices`` in groups of similar length that take at most ``token_budget`` positions each, longest first."""
+    """``indices`` in groups of similar length, longest first, that take at most ``token_budget`` positions each.
+
+    A group also ends where its padding would exceed the share ``padding`` of its positions (``FREE_PADDING`` positions
+    are always allowed): on a CPU another pass costs less than computing on padding.
+    """
     length = (lambda index: trees[index].size) if layout == "tree" else (lambda index: trees[index].depth)
     groups: list[list[int]] = []
     for index in sorted(indices, key=lambda index: (-length(index), index)):
-        if groups and _positions([trees[other] for other in (*groups[-1], index)], layout) <= token_budget:
+        joined = [trees[other] for other in (*groups[-1], index)] if groups else []
+        if joined and _fits(joined, layout, token_budget, padding):
             groups[-1].append(index)
         else:
             groups.append([index])
     return groups
+
+
+def _fits(trees: Sequence[PromptTree], layout: Layout, token_budget: int, padding: float) -> bool:
+    positions = _positions(trees, layout)
+    if positions > token_budget:
+        return False
+    empty = positions - sum(tree.size if layout == "tree" else _padded_tokens(tree) for tree in trees)
+    return empty <= max(FREE_PADDING, padding * positions)
+
+
+def _padded_tokens(tree: PromptTree) -> int:
+    """Tokens of a tree whose prompt is repeated for every completion."""
+    return tree.size + len(tree.prompt) * (len(tree.completions) - 1)
 
 
 def _positions(trees: Sequence[PromptTree], layout: Layout) -> int:

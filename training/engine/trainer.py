@@ -21,7 +21,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from training.engine.batch import Layout, plan_steps
+from training.engine.batch import PADDING, Layout, plan_steps
 from training.engine.checkpoint import Checkpoints
 from training.engine.errors import Cancelled, EngineError
 from training.engine.files import write_json
@@ -122,6 +122,8 @@ class Trainer:
                 token_budget=chosen.token_budget,
                 seed=chosen.seed,
                 epoch=epoch,
+                # Starting many kernels costs a GPU more than padding does.
+                padding=PADDING if self.passes.device.type == "cpu" else 0.5,
             )
             self._plans = {epoch: plan}
         return self._plans[epoch]

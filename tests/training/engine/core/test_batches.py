@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.training.engine.core.helpers import gradients, one_at_a_time, random_trees
-from training.engine.batch import make_batch, micro_batches, plan_steps
+from training.engine.batch import FREE_PADDING, make_batch, micro_batches, plan_steps
 from training.engine.scorer import score, token_logps
 from training.engine.trees import PromptTree
 
@@ -111,6 +111,25 @@ def test_a_plan_visits_every_tree_once_within_its_budget(count, batch_size, toke
         for part in step:
             positions = make_batch([trees[index] for index in part], layout=layout, pad_id=0).input_ids.numel()
             assert positions <= token_budget or len(part) == 1
+
+
+@pytest.mark.parametrize("layout", ["tree", "padded"])
+def test_a_micro_batch_ends_where_padding_would_cost_more_than_another_pass(layout):
+    trees = random_trees(24, 2, seed=8, longest=200)
+    tight, loose = (
+        [
+            make_batch([trees[index] for index in group], layout=layout, pad_id=0)
+            for group in micro_batches(trees, range(24), layout=layout, token_budget=10**6, padding=share)
+        ]
+        for share in (0.1, 1.0)
+    )
+    for part in tight:
+        # What a single tree pads between its own completions cannot be helped.
+        assert len(part.trees) == 1 or part.padding <= max(FREE_PADDING, 0.1 * part.input_ids.numel())
+    assert len(loose) == 1
+    assert len(tight) > 1
+    if layout == "padded":
+        assert sum(part.padding for part in tight) < loose[0].padding / 2
 
 
 def test_epochs_and_seeds_deal_differently():
