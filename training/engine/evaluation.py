@@ -116,10 +116,10 @@ def slices(probability: Array, p: Array, gaps: Array, names: Sequence[str | None
 
 def spearman(left: Array, right: Array) -> float | None:
     """Spearman's rank correlation, equal values sharing their mean rank; None where a side does not vary."""
-    ranks = [_ranks(left), _ranks(right)]
-    if any(np.ptp(side) == 0 for side in ranks):
+    first, second = _ranks(left), _ranks(right)
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 def _ranks(values: Array) -> Array:

@@ -97,7 +97,7 @@ def views(model: RewardModel, each: Tensor, batch: Batch) -> list[tuple[Tensor, 
     """
     once = each.new_ones(len(batch.trees))
     if model.outputs.kind == "groups":
-        column = {name: index for index, name in enumerate(model.outputs.names)}
+        column: dict[str | None, int] = {name: index for index, name in enumerate(model.outputs.names)}
         groups = torch.tensor([column.get(tree.targets.get("group"), -1) for tree in batch.trees], device=each.device)
         of_completion = groups[batch.group]
         own = each.gather(1, of_completion.clamp(min=0)[:, None])[:, 0]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -99,7 +99,7 @@ def _tensor(tensors: dict[str, Tensor], name: str, shape: Any, folder: Path) -> 
     if value is None or value.shape != torch.Size(shape) or not bool(torch.isfinite(value).all()):
         what = "lacks" if value is None else "holds a damaged"
         raise _damaged(folder, f"{HEAD_FILE} {what} {name!r}")
-    return cast("Tensor", value)
+    return value
 
 
 def _damaged(folder: Path, what: str) -> EngineError:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.training.engine.core.helpers import random_trees
-from training.engine.batch import make_batch
+from tests.training.engine.core.helpers import gradients, random_trees
+from training.engine.batch import make_batch, micro_batches
 from training.engine.errors import EngineError
 from training.engine.losses import LOSSES
 from training.engine.modelfiles import load_reward
-from training.engine.objectives import make_objective
+from training.engine.objectives import Examples, make_objective
+from training.engine.passes import Passes
 from training.engine.reward import Outputs, prepare
 from training.engine.trees import PromptTree
 
@@ -197,3 +198,22 @@ def test_outputs_that_make_no_sense_are_refused():
     for wrong in (("value", ("a", "a"), (0.5, 0.5)), ("ensemble", ("0", "1"), (0.5, 0.6)), ("other", ("a",), (1.0,))):
         with pytest.raises(ValueError, match="share"):
             Outputs(*wrong)
+
+
+def test_the_gradient_does_not_depend_on_how_a_step_is_cut(tiny_policy_dir):
+    rows = [{"p": 1.0, "tie": 0.0}, {"p": 0.5, "tie": 0.6}, {"p": 0.8, "tie": 0.2}] * 3
+    trees = trees_with(rows, 2)
+    for method, config in (("davidson", PLAIN), ("rao_kupper", {"heads": 3, "laplace": 0.0})):
+        found = []
+        for layout, budget in (("tree", 10_000), ("tree", 50), ("padded", 80)):
+            model, _ = load_reward(tiny_policy_dir)
+            prepare(model, LOSSES[method], config, trees)
+            passes = Passes(model, make_objective(method), layout=layout, dtype="float32", pad_id=0)
+            cut = micro_batches(trees, range(len(trees)), layout=layout, token_budget=budget)
+            passes.over(Examples(trees), cut, backward=True)
+            found.append(gradients(model))
+        for other in found[1:]:
+            assert other.keys() == found[0].keys() >= {"head.weight", "scaled_log_tie_odds"}
+            for name, gradient in found[0].items():
+                atol = 1e-5 * float(gradient.abs().max()) + 1e-7
+                torch.testing.assert_close(other[name], gradient, rtol=1e-4, atol=atol, msg=name)
