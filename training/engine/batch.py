@@ -72,8 +72,8 @@ def plan_steps(
 
     Steps of ``batch_size`` trees are cut from a permutation drawn from (seed, epoch). Inside a step, trees are
     sorted by length and grouped so that a micro-batch takes at most ``token_budget`` positions, padding included (a
-    tree that is larger than the budget gets one of its own), and little padding (see ``micro_batches``). A last step of a single tree joins the step before it,
-    because a method that compares trees (KTO) can learn nothing from one.
+    tree that is larger than the budget gets one of its own), and little padding (see ``micro_batches``). A last step
+    of a single tree joins the step before it, because a method that compares trees (KTO) can learn nothing from one.
     """
     order = list(range(len(trees)))
     random.Random(f"plan:{seed}:{epoch}").shuffle(order)  # noqa: S311 - an order, not a secret

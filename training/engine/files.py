@@ -14,9 +14,12 @@ from typing import Any
 PARTIAL = ".partial"
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a crash, meets the old content or the new one and nothing between."""
-    partial = path.with_name(path.name + PARTIAL)
+def write_atomic(path: Path, content: bytes, *, writer: str = "") -> None:
+    """Write a file so that a reader, or a crash, meets the old content or the new one and nothing between.
+
+    `writer` sets processes apart that may write the same file at the same time.
+    """
+    partial = path.with_name(path.name + writer + PARTIAL)
     with partial.open("wb") as stream:
         stream.write(content)
         stream.flush()

@@ -17,7 +17,7 @@ from training.engine.losses import Scores
 from training.engine.movingreference import MovingReference
 from training.engine.objectives import Contribution, Examples, Objective, PolicyObjective, Record
 from training.engine.precision import bfloat16_weights
-from training.engine.scorer import score
+from training.engine.scorer import score, token_logps
 from training.engine.trees import PromptTree
 
 MicroBatches = Sequence[Sequence[int]]
@@ -135,6 +135,12 @@ class Passes:
         """Log-probs of all completions of one batch of trees, float32 [N]."""
         with self._precision(self.model):
             return score(self.model, self.batch(trees)).logp
+
+    @torch.no_grad()
+    def token_logps(self, trees: Sequence[PromptTree]) -> Tensor:
+        """Log-probs of all tokens of all completions of one batch of trees, float32 [M]."""
+        with self._precision(self.model):
+            return token_logps(self.model, self.batch(trees))
 
     @torch.no_grad()
     def scores(self, batch: Batch, reference: Tensor | None) -> Scores:

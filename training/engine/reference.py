@@ -1,7 +1,8 @@
-"""Log-probs of the reference policy, computed once and kept on disk.
+"""Log-probs of the reference policy, computed once and kept on disk for every epoch, loss, round and run that asks.
 
-The reference never changes during a run, and often not between runs: other losses, other seeds and later epochs ask
-for the same numbers. They are kept per completion, under the hash of its token ids, in a folder per reference.
+They are kept per token of a completion, under the hash of its token ids, in a folder per reference; so a loss that
+needs sums and one that needs parts share them. Several runs may read and write at the same time: a file appears by
+rename, is never changed, and may vanish (the folder has a limit, and what was used longest ago goes first).
 """
 
 from __future__ import annotations
@@ -17,32 +18,44 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from training.engine.errors import EngineError
+from training.engine.files import write_atomic
 from training.engine.trees import PromptTree
 
 Compute = Callable[[Sequence[PromptTree]], Tensor]
 
 VERIFIED = 4  # cached trees that are computed again before the cache is believed
 SHARD = 256  # trees between two writes: what a killed pass loses at most
+LIMIT_BYTES = 4 << 30  # of all references together
+SUFFIX = ".safetensors"
 
 
 class ReferenceCache:
-    """Reference log-probs by (reference weights and dtype, token ids), as safetensors shards below ``directory``."""
+    """Reference log-probs by (reference weights and dtype, token ids), as safetensors shards below ``directory``.
 
-    def __init__(self, directory: str | Path, weights_sha: str, *, dtype: str = "float32") -> None:
-        name = hashlib.sha256(f"{weights_sha}:{dtype}:sum".encode()).hexdigest()[:32]
-        self.directory = Path(directory) / name
-        self._known: dict[bytes, float] = {}
+    ``own`` is a folder of one run: the numbers that the run used are kept there too, so that a resumed run meets the
+    very same ones whatever became of the shared folder.
+    """
+
+    def __init__(
+        self, directory: str | Path, weights_sha: str, *, dtype: str = "float32", own: Path | None = None
+    ) -> None:
+        name = hashlib.sha256(f"{weights_sha}:{dtype}:tokens".encode()).hexdigest()[:32]
+        self.root = Path(directory)
+        self.directory = self.root / name
+        self._own = own / name if own else None
+        self._known: dict[bytes, Tensor] = {}
         self._verified = False
         # Half precision gives other sums for other batch shapes; float32 does not, beyond the fourth digit.
         self._rtol, self._atol = (1e-3, 1e-2) if dtype == "float32" else (2e-2, 0.5)
-        for shard in sorted(self.directory.glob("*.safetensors")):
-            self._read(shard)
+        for folder in (self.directory, self._own):
+            for shard in sorted(folder.glob(f"*{SUFFIX}")) if folder else []:
+                self._read(shard)
 
     def __len__(self) -> int:
         return len(self._known)
 
     def logps(self, trees: Sequence[PromptTree], compute: Compute) -> Tensor:
-        """float32 [N]: the log-prob of every completion, tree by tree.
+        """float32 [M]: the log-prob of every token of every completion, tree by tree.
 
         ``compute`` gives the same for the trees that are not known yet; it is called with at most 256 of them, whose
         numbers are written before it is called again. The first known trees are computed anew and compared.
@@ -56,14 +69,22 @@ class ReferenceCache:
         todo = list(missing.values())
         for start in range(0, len(todo), SHARD):
             self._add(todo[start : start + SHARD], compute)
-        return torch.tensor([self._known[key] for tree in trees for key in _keys(tree)], dtype=torch.float32)
+        keys = [key for tree in trees for key in _keys(tree)]
+        if self._own and keys:
+            self._write(self._own, list(dict.fromkeys(keys)))
+        return self._of(keys)
+
+    def _of(self, keys: Sequence[bytes]) -> Tensor:
+        return torch.cat([torch.zeros(0), *(self._known[key] for key in keys)])
 
     def _verify(self, trees: Sequence[PromptTree], compute: Compute) -> None:
-        live = compute(trees).float().cpu()
-        cached = torch.tensor([self._known[key] for tree in trees for key in _keys(tree)])
+        keys = [key for tree in trees for key in _keys(tree)]
+        lengths = [len(self._known[key]) for key in keys]
+        live = torch.stack([part.sum() for part in compute(trees).float().cpu().split(lengths)])
+        cached = torch.stack([self._known[key].sum() for key in keys])
         if not torch.allclose(live, cached, rtol=self._rtol, atol=self._atol):
             raise EngineError(
-                f"The cached log-probs in {self.directory.name} differ from the reference policy by up to "
+                f"The cached log-probs in {self.directory} differ from the reference policy by up to "
                 f"{(live - cached).abs().max():.3g} nats; delete that folder, they will be computed again.",
                 field="reference",
             )
@@ -71,40 +92,63 @@ class ReferenceCache:
 
     def _add(self, trees: Sequence[PromptTree], compute: Compute) -> None:
         logps = compute(trees).float().cpu()
-        keys = [key for tree in trees for key in _keys(tree)]
-        if not torch.isfinite(logps).all():
-            bad = int((~torch.isfinite(logps)).nonzero()[0])
-            row = [tree.row for tree in trees for _ in tree.completions][bad]
-            raise EngineError(
-                f"The reference policy gives row {row} a log-prob that is not a number; its weights are damaged.",
-                row=row,
-            )
-        self._write(keys, logps)
-        self._known.update(zip(keys, logps.tolist(), strict=True))
+        completions = [(tree.row, key, len(each)) for tree in trees for key, each in _pairs(tree)]
+        parts = logps.split([length for _, _, length in completions])
+        for (row, key, _), part in zip(completions, parts, strict=True):
+            if not torch.isfinite(part).all():
+                raise EngineError(
+                    f"The reference policy gives row {row} a log-prob that is not a number; its weights are damaged.",
+                    row=row,
+                )
+            self._known[key] = part
+        self._write(self.directory, list(dict.fromkeys(key for _, key, _ in completions)))
         self._verified = True
+        self._drop_oldest()
 
     def _read(self, shard: Path) -> None:
+        """Take in one file. One that vanished is passed over; a damaged one is removed and made anew."""
         try:
             content = load_file(shard)
-            keys, logps = content["keys"], content["logps"]
-        except (SafetensorError, KeyError) as error:
-            raise EngineError(
-                f"The cache file {shard.name} is damaged; delete it, it will be computed again."
-            ) from error
-        self._known.update(zip((bytes(key) for key in keys.numpy()), logps.tolist(), strict=True))
+            keys, logps, lengths = content["keys"], content["logps"], content["lengths"].tolist()
+            parts = logps.clone().split(lengths)
+            self._known.update(zip((bytes(key) for key in keys.numpy()), parts, strict=True))
+            os.utime(shard)
+        except FileNotFoundError:
+            return
+        except (SafetensorError, KeyError, RuntimeError, ValueError):
+            shard.unlink(missing_ok=True)
 
-    def _write(self, keys: Sequence[bytes], logps: Tensor) -> None:
+    def _write(self, folder: Path, keys: Sequence[bytes]) -> None:
         """One shard, named by its content, visible only when whole."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        flat = torch.frombuffer(bytearray(b"".join(keys)), dtype=torch.uint8)
-        content = save({"keys": flat.reshape(len(keys), -1), "logps": logps.contiguous()})
-        target = self.directory / f"{hashlib.sha256(content).hexdigest()[:32]}.safetensors"
-        partial = target.with_suffix(f".{os.getpid()}.partial")
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
+        folder.mkdir(parents=True, exist_ok=True)
+        parts = [self._known[key] for key in keys]
+        content = save(
+            {
+                "keys": torch.frombuffer(bytearray(b"".join(keys)), dtype=torch.uint8).reshape(len(keys), -1),
+                "lengths": torch.tensor([len(part) for part in parts], dtype=torch.int32),
+                "logps": torch.cat(parts),
+            }
+        )
+        target = folder / f"{hashlib.sha256(content).hexdigest()[:32]}{SUFFIX}"
+        if not target.exists():
+            # Two runs that compute the same write the same content, each under a temporary name of its own.
+            write_atomic(target, content, writer=str(os.getpid()))
+
+    def _drop_oldest(self) -> None:
+        """Bring all references together under the limit; what was written or read last stays."""
+        found = []
+        for shard in self.root.glob(f"*/*{SUFFIX}"):
+            try:
+                status = shard.stat()
+            except FileNotFoundError:
+                continue
+            found.append((status.st_mtime_ns, status.st_size, shard))
+        excess = sum(size for _, size, _ in found) - LIMIT_BYTES
+        for _, size, shard in sorted(found):
+            if excess <= 0:
+                return
+            shard.unlink(missing_ok=True)
+            excess -= size
 
 
 def _keys(tree: PromptTree) -> tuple[bytes, ...]:
@@ -114,3 +158,7 @@ def _keys(tree: PromptTree) -> tuple[bytes, ...]:
         hashlib.sha256(f"{prompt}|{','.join(map(str, completion))}".encode()).digest()
         for completion in tree.completions
     )
+
+
+def _pairs(tree: PromptTree) -> list[tuple[bytes, tuple[int, ...]]]:
+    return list(zip(_keys(tree), tree.completions, strict=True))

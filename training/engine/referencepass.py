@@ -29,25 +29,33 @@ class ReferencePass:
         self._between = between
 
     def over(self, examples: Examples) -> Examples:
-        """The examples with `reference`, and `mismatched_reference` where they have mismatched trees."""
-        done = replace(examples, reference=self._logps(examples.trees))
+        """The examples with `reference` (by token where the objective's extras have `prefix`), and
+        `mismatched_reference` where they have mismatched trees."""
+        by_token = "prefix" in self._passes.objective.extras
+        done = replace(examples, reference=self._logps(examples.trees, by_token=by_token))
         if examples.mismatched is None:
             return done
         known = [tree for tree in examples.mismatched if tree is not None]
-        found = iter(self._logps(known))
+        found = iter(self._logps(known, by_token=False))
         return replace(done, mismatched_reference=[None if one is None else next(found) for one in examples.mismatched])
 
-    def _logps(self, trees: Sequence[PromptTree]) -> list[Tensor]:
-        """float32 [K] for every tree."""
+    def _logps(self, trees: Sequence[PromptTree], *, by_token: bool) -> list[Tensor]:
+        """For every tree float32 [K], or with `by_token` the log-probs of all tokens of its completions."""
         flat = self._cache.logps(trees, self._compute)
-        return list(flat.split([len(tree.completions) for tree in trees]))
+        of_trees = flat.split([tree.size - len(tree.prompt) for tree in trees])
+        if by_token:
+            return list(of_trees)
+        return [
+            torch.stack([part.sum() for part in tokens.split([len(each) for each in tree.completions])])
+            for tree, tokens in zip(trees, of_trees, strict=True)
+        ]
 
     def _compute(self, trees: Sequence[PromptTree]) -> Tensor:
         groups = micro_batches(trees, range(len(trees)), layout=self._passes.layout, token_budget=self._token_budget)
         found: list[Tensor] = [torch.zeros(0)] * len(trees)
         for indices in groups:
-            logps = self._passes.logps([trees[index] for index in indices]).cpu()
-            parts = logps.split([len(trees[index].completions) for index in indices])
+            logps = self._passes.token_logps([trees[index] for index in indices]).cpu()
+            parts = logps.split([trees[index].size - len(trees[index].prompt) for index in indices])
             for index, part in zip(indices, parts, strict=True):
                 found[index] = part
             self._between(len(indices))

@@ -76,8 +76,11 @@ class TrainingJob:
         if isinstance(self.model, RewardModel):
             prepare(self.model, self.method, self.config, self.splits["train"].trees)
 
-    def with_reference(self, cache: Path) -> dict[str, Examples]:
-        """The splits with the reference's log-probs beside them, where the method needs a reference."""
+    def with_reference(self, cache: Path, *, own: Path | None = None) -> dict[str, Examples]:
+        """The splits with the reference's log-probs beside them, where the method needs a reference.
+
+        `cache` is shared by all runs, `own` keeps what this run used.
+        """
         if not self.objective.needs_reference or self._moves_reference():
             return self.splits
         started = time.perf_counter()
@@ -95,7 +98,7 @@ class TrainingJob:
 
         reader = ReferencePass(
             self._reference_passes(),
-            ReferenceCache(cache, weights_sha256(self._reference_folder()), dtype=self.settings.dtype),
+            ReferenceCache(cache, weights_sha256(self._reference_folder()), dtype=self.settings.dtype, own=own),
             token_budget=self.config["token_budget"],
             between=between,
         )

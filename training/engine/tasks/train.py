@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ def run(spec: Spec, folder: RunFolder, *, stop: Stop) -> dict[str, Any]:
     done = checkpoints.step()
     folder.progress.rewind(done)
     job = TrainingJob(spec, stop, progress=folder.progress, step=done)
-    splits = job.with_reference(folder.checkpoint / "reference")
+    splits = job.with_reference(_reference_cache(folder), own=folder.checkpoint / "reference")
     trainer = job.trainer(splits["train"], checkpoints=checkpoints, bad_batch=folder.path / "bad_batch.json")
     if trainer.resume() == 0:
         trainer.totals.train_seconds = trainer.totals.reference_seconds = job.reference_seconds
@@ -41,6 +42,11 @@ def run(spec: Spec, folder: RunFolder, *, stop: Stop) -> dict[str, Any]:
         job.save(partial)
     job.say(1.0, f"Finished after {totals.step} steps", step=totals.step, steps=totals.step)
     return job.result(totals, figures) | {"model_sha256": weights_sha256(folder.model)}
+
+
+def _reference_cache(folder: RunFolder) -> Path:
+    """Where runs share the log-probs of reference policies: PLUMB_REFERENCE_CACHE, or a folder beside the run's."""
+    return Path(os.environ.get("PLUMB_REFERENCE_CACHE") or folder.path.resolve().parent / "reference-cache")
 
 
 def check(spec: Spec, *, stop: Stop) -> dict[str, Any]:

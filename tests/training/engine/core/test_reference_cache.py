@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -9,11 +15,13 @@ from tests.training.engine.core.helpers import random_trees
 from training.engine.batch import make_batch
 from training.engine.errors import EngineError
 from training.engine.reference import SHARD, VERIFIED, ReferenceCache
-from training.engine.scorer import score
+from training.engine.scorer import per_completion, score, token_logps
+
+ROOT = Path(__file__).resolve().parents[4]
 
 
 class Reference:
-    """Counts what it is asked; the log-prob of a completion is minus the sum of its tokens, plus a fault."""
+    """Counts what it is asked; the log-prob of a token is minus a seventh of its id, plus a fault."""
 
     def __init__(self) -> None:
         self.asked: list[int] = []
@@ -21,7 +29,7 @@ class Reference:
 
     def __call__(self, trees):
         self.asked.append(len(trees))
-        return torch.tensor([-float(sum(each)) / 7 + self.fault for tree in trees for each in tree.completions])
+        return torch.tensor([-token / 7 + self.fault for tree in trees for each in tree.completions for token in each])
 
 
 @pytest.fixture
@@ -68,14 +76,56 @@ def test_a_cache_that_disagrees_with_the_reference_is_refused(tmp_path, referenc
         ReferenceCache(tmp_path, "abc").logps(trees, reference)
 
 
-def test_a_damaged_file_is_named(tmp_path, reference):
+def test_a_damaged_or_vanished_file_is_computed_again(tmp_path, reference):
     trees = random_trees(5, 2)
     cache = ReferenceCache(tmp_path, "abc")
-    cache.logps(trees, reference)
+    expected = cache.logps(trees, reference)
     shard = next(cache.directory.iterdir())
     shard.write_bytes(shard.read_bytes()[:50])
-    with pytest.raises(EngineError, match=shard.name):
-        ReferenceCache(tmp_path, "abc")
+    assert torch.equal(ReferenceCache(tmp_path, "abc").logps(trees, reference), expected)
+    next(cache.directory.iterdir()).unlink()
+    assert torch.equal(ReferenceCache(tmp_path, "abc").logps(trees, reference), expected)
+    assert reference.asked == [5, 5, 5]
+
+
+def test_a_resumed_run_meets_the_numbers_it_began_with(tmp_path, reference):
+    trees = random_trees(5, 2)
+    own, shared = tmp_path / "run", tmp_path / "shared"
+    first = ReferenceCache(shared, "abc", own=own).logps(trees, reference)
+    for shard in shared.rglob("*.safetensors"):
+        shard.unlink()
+    reference.fault = 1e-5  # another order of additions
+    ReferenceCache(shared, "abc").logps(trees, reference)
+    assert torch.equal(ReferenceCache(shared, "abc", own=own).logps(trees, reference), first)
+
+
+def test_what_was_used_longest_ago_goes_when_the_folder_is_full(tmp_path, reference, monkeypatch):
+    old, used, new = (random_trees(4, 2, seed=seed) for seed in range(3))
+    for age, trees in ((30, old), (20, used)):
+        cache = ReferenceCache(tmp_path, f"model {age}")
+        cache.logps(trees, reference)
+        for shard in cache.directory.iterdir():
+            os.utime(shard, (time.time() - age,) * 2)
+    sizes = sum(path.stat().st_size for path in tmp_path.rglob("*.safetensors"))
+    monkeypatch.setattr("training.engine.reference.LIMIT_BYTES", sizes + 100)
+    ReferenceCache(tmp_path, "model 0").logps(new, reference)
+    assert [len(ReferenceCache(tmp_path, f"model {age}")) for age in (30, 20, 0)] == [0, 8, 8]
+
+
+def test_processes_that_write_at_the_same_time_do_no_harm(tmp_path):
+    code = (
+        "import sys, torch; sys.path.insert(0, '.');"
+        "from tests.training.engine.core.test_reference_cache import Reference;"
+        "from tests.training.engine.core.helpers import random_trees;"
+        "from training.engine.reference import ReferenceCache;"
+        f"[ReferenceCache({str(tmp_path)!r}, 'abc').logps(random_trees(40 + n, 2), Reference()) for n in range(20)]"
+    )
+    running = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) for _ in range(2)]
+    assert [process.wait() for process in running] == [0, 0]
+    reference = Reference()
+    trees = random_trees(59, 2)
+    assert torch.equal(ReferenceCache(tmp_path, "abc").logps(trees, reference), Reference()(trees))
+    assert reference.asked == [VERIFIED]
 
 
 def test_a_killed_pass_keeps_what_was_written(tmp_path, reference):
@@ -94,8 +144,14 @@ def test_a_killed_pass_keeps_what_was_written(tmp_path, reference):
 
 def test_a_log_prob_that_is_no_number_is_refused_with_its_row(tmp_path):
     trees = random_trees(3, 2)
+
+    def broken(part):
+        logps = Reference()(part)
+        logps[sum(map(len, trees[0].completions)) + 1] = float("nan")
+        return logps
+
     with pytest.raises(EngineError, match="row 1") as refusal:
-        ReferenceCache(tmp_path, "abc").logps(trees, lambda part: torch.tensor([-1.0, -1, -1, float("nan"), -1, -1]))
+        ReferenceCache(tmp_path, "abc").logps(trees, broken)
     assert refusal.value.row == 1
 
 
@@ -106,9 +162,10 @@ def test_dpo_against_the_cached_reference_starts_at_ln_two(tmp_path, tiny_policy
 
     @torch.no_grad()
     def compute(part):
-        return score(tiny_policy, make_batch(part, layout="padded", pad_id=0)).logp
+        return token_logps(tiny_policy, make_batch(part, layout="padded", pad_id=0))
 
-    reference = ReferenceCache(tmp_path, "abc").logps(trees, compute)
-    scores = score(tiny_policy, make_batch(trees, layout="tree", pad_id=0), reference=reference)
+    batch = make_batch(trees, layout="tree", pad_id=0)
+    tokens = ReferenceCache(tmp_path, "abc").logps(trees, compute)
+    scores = score(tiny_policy, batch, reference=per_completion(tokens, batch))
     loss = LOSSES["dpo"].fn(scores[0::2], scores[1::2])
     assert torch.allclose(loss, torch.full((9,), 2.0).log(), atol=1e-5)
