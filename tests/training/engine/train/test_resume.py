@@ -114,7 +114,13 @@ class StopAtStep(Stop):
 
 
 @pytest.mark.parametrize(
-    ("method", "more"), [("bradley_terry", {}), ("sft", {"gradient_checkpointing": True}), ("dpo", {"lora_rank": 4})]
+    ("method", "more"),
+    [
+        ("bradley_terry", {}),
+        ("davidson", {"heads": 3, "laplace": 1.0, "lora_rank": 4}),
+        ("sft", {"gradient_checkpointing": True}),
+        ("dpo", {"lora_rank": 4}),
+    ],
 )
 def test_a_run_stopped_in_mid_epoch_resumes_to_the_same_bits(tmp_path, tiny_policy_dir, method, more):
     config = {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3, **more}
