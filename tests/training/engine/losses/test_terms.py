@@ -1,0 +1,94 @@
+"""The setting `plus`: what may be added to a method, and what the sum is."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from training.engine.errors import EngineError
+from training.engine.losses import LOSSES, Scores
+from training.engine.objectives.pairwise import PairwiseObjective
+from training.engine.objectives.unpaired import UnpairedObjective
+from training.engine.terms import read_plus
+from training.engine.trees import PromptTree
+
+LOGP = torch.tensor([-12.5, -11.0, -3.25, -9.5]).double()
+REFERENCE = torch.tensor([-13.0, -10.0, -4.0, -8.0]).double()
+SCORES = Scores(LOGP, torch.tensor([5.0, 4.0, 2.0, 6.0]).double(), REFERENCE)
+PAIRS = [
+    PromptTree(0, (1,), ((2, 3), (4, 3)), {"weight": 1.0}),
+    PromptTree(1, (1,), ((2, 3), (4, 3)), {"weight": 2.0, "p": 0.7}),
+]
+
+
+def read(text, method="dpo"):
+    return [(weight, one.name) for weight, one in read_plus(text, LOSSES[method])]
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("", []),
+        ("sft", [(1.0, "sft")]),
+        ("0.2*sft + 0.5*ipo", [(0.2, "sft"), (0.5, "ipo")]),
+        (" .25 * sft+3*nca", [(0.25, "sft"), (3.0, "nca")]),
+        ("1.*simpo", [(1.0, "simpo")]),
+    ],
+)
+def test_terms_are_a_number_times_a_method(text, terms):
+    assert read(text) == terms
+
+
+@pytest.mark.parametrize("text", ["0.2*sfd", "sft*0.2", "-1*sft", "0.2 sft", "0.2*", "nan*sft", "1e3*sft"])
+def test_what_is_no_term_is_refused_with_an_example_of_one(text):
+    with pytest.raises(EngineError, match=r"such as 0\.2\*sft") as refused:
+        read(text)
+    assert refused.value.field == "config.plus"
+
+
+@pytest.mark.parametrize(
+    ("text", "method", "cure"),
+    [
+        ("dpo", "dpo", r"Possible are .*cdpo.*sft"),
+        ("0.5*kto", "dpo", "Possible are"),
+        ("0.5*bco", "kto", r"Possible are .*npo, sft"),
+        ("0.5*aot", "dpo", "Possible are"),
+        ("sft", "paft", "leave plus empty"),
+        ("ipo", "tr_dpo", "leave plus empty"),
+        ("sft", "bradley_terry", "cannot be added"),
+        ("dpo", "sft", "leave plus empty"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_with_what_does(text, method, cure):
+    with pytest.raises(EngineError, match=cure):
+        read(text, method)
+
+
+def test_an_objective_of_pairs_with_terms_is_their_weighted_sum():
+    def losses(method, **config):
+        return PairwiseObjective(method, config).losses(PAIRS, SCORES, None)
+
+    whole = losses("dpo", beta=0.3, plus="0.5*ipo + 0.25*nca + 0.2*simpo + 0.1*sft")
+    likelihood = -SCORES[0::2].mean_logp * torch.tensor([1.0, 2.0])
+    # β is the run's where a term has one; τ and the margin of SimPO are their defaults.
+    parts = losses("dpo", beta=0.3) + 0.5 * losses("ipo") + 0.25 * losses("nca", beta=0.3)
+    parts = parts + 0.2 * losses("simpo", beta=0.3) + 0.1 * likelihood
+    torch.testing.assert_close(whole, parts, rtol=1e-12, atol=0)
+
+
+def test_an_objective_of_thumbs_with_terms_imitates_what_is_liked():
+    trees = [PromptTree(n, (1,), ((2, 3),), {"weight": 1.0, "label": n % 2 == 0}) for n in range(4)]
+
+    def losses(method, **config):
+        return UnpairedObjective(method, config).losses(trees, SCORES, torch.tensor(0.5))
+
+    liked = torch.tensor([True, False, True, False])
+    parts = losses("kto") + 0.5 * losses("npo") + 0.2 * torch.where(liked, -SCORES.mean_logp, 0.0)
+    torch.testing.assert_close(losses("kto", plus="0.5*npo+0.2*sft"), parts, rtol=1e-12, atol=0)
+
+
+def test_a_term_brings_its_needs_with_it():
+    objective = PairwiseObjective("simpo", {"plus": "0.5*ld_dpo + 0.1*wpo"})
+    assert objective.needs_reference
+    assert objective.extras == {"prefix", "certainty"}
+    assert not PairwiseObjective("simpo", {"plus": "0.1*sft"}).needs_reference
