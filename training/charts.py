@@ -9,7 +9,7 @@ from django.utils.safestring import SafeString
 
 WIDTH, HEIGHT = 360, 200
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 8, 38
-TEXT = 11
+TEXT = 12
 MOST_POINTS = 300
 # A series of at least so many points is noise from batch to batch: its running mean is drawn over it.
 NOISY = 20

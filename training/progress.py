@@ -17,7 +17,7 @@ from training.paths import run_output
 
 # Title, a line below it, and what is drawn: the engine's name of a figure, its name for people, and its sign.
 CHARTS: tuple[tuple[str, str, tuple[tuple[str, str, int], ...]], ...] = (
-    ("Loss", "", (("loss", "loss", 1),)),
+    ("Loss", "Mean over the examples of a step.", (("loss", "loss", 1),)),
     ("Accuracy", "Share of the step’s comparisons that the model puts right.", (("accuracy", "accuracy", 1),)),
     (
         "Rewards",
@@ -31,7 +31,7 @@ CHARTS: tuple[tuple[str, str, tuple[tuple[str, str, int], ...]], ...] = (
     ),
     ("Log-probability", "Nats per token.", (("chosen_nll", "chosen", -1), ("rejected_nll", "rejected", -1))),
     ("Gradient norm", "Before it is clipped.", (("grad_norm", "gradient norm", 1),)),
-    ("Tokens per second", "", (("tokens_per_second", "tokens per second", 1),)),
+    ("Tokens per second", "Padding is not counted.", (("tokens_per_second", "tokens per second", 1),)),
 )
 # Says the same as the other, without what differs from batch to batch.
 INSTEAD = {"Log-probability": "Moved from the reference"}

@@ -17,6 +17,7 @@ from feedback_site.accounts.models import User
 from training.access import get_model, get_run
 from training.chooser import method_groups
 from training.engine.losses import LOSSES
+from training.engine.spec import parameters
 from training.forms import ModelForm, SampleForm, TrainForm
 from training.models import Run
 from training.paths import data_dir, run_inputs
@@ -117,7 +118,7 @@ def run(request: HttpRequest, pk: int) -> HttpResponse:
     context = {
         "project": found.project,
         "run": found,
-        "settings": [(name.replace("_", " "), value) for name, value in found.config.items()],
+        "settings": _settings(found),
         "spec": _spec(found),
         "method": LOSSES.get(found.method),
         "result": found.result or {},
@@ -132,6 +133,19 @@ def run(request: HttpRequest, pk: int) -> HttpResponse:
         "may_manage": role_in(user, found.project) in ALLOWED["manage"],
     }
     return render(request, "training/run.html", context)
+
+
+def _settings(run: Run) -> dict[str, list[tuple[str, Any]]]:
+    """Names and values: `chosen` are the method's own and whatever is not as it is by default, `usual` the others."""
+    method = LOSSES.get(run.method)
+    own = method.defaults() if method else {}
+    defaults = {one.name: one.default for one in parameters(run.task, method)}
+    chosen = {name: value for name, value in run.config.items() if name in own or value != defaults.get(name)}
+    usual = {name: value for name, value in run.config.items() if name not in chosen}
+    return {
+        part: [(name.replace("_", " "), "none" if value == "" else value) for name, value in values.items()]
+        for part, values in (("chosen", chosen), ("usual", usual))
+    }
 
 
 def _named(check: dict[str, Any]) -> dict[str, Any]:

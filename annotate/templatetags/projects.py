@@ -30,6 +30,7 @@ PART_OF = {
     "dataset_version": "datasets",
     "run": "runs",
     "train": "runs",
+    "choose_method": "runs",
     "sample": "runs",
     "model": "models",
 }

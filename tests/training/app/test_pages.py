@@ -153,9 +153,26 @@ def test_a_running_run_polls_and_a_finished_one_shows_its_figures(run, alice, cl
     assert "4 of 9 rows are too long." in page
     assert "Too long (train)" in page
     assert '<dd class="number">20 %</dd>' in page
-    assert "1 passed" in page
+    assert "1 passed, 1 warned" in page
     assert "hx-trigger" not in page
     assert client.get(f"/runs/{run.pk}/curves/").status_code == 286
+
+
+def test_a_run_shows_what_was_chosen_and_folds_what_is_as_by_default(project, policy, ready, alice, client_for):
+    config = {"epochs": 3, "beta": 0.1}
+    one = start_run(
+        project=project,
+        task="train",
+        method="dpo",
+        model=policy,
+        dataset_version=ready,
+        config=config,
+        created_by=alice,
+    )
+    settings = client_for(alice).get(f"/runs/{one.pk}/").context["settings"]
+    assert settings["chosen"] == [("epochs", 3), ("beta", 0.1)]
+    assert ("plus", "none") in settings["usual"]
+    assert len(settings["chosen"]) + len(settings["usual"]) == len(one.config)
 
 
 def test_a_failed_run_says_why_and_can_be_cancelled_no_more(run, alice, client_for):

@@ -148,8 +148,8 @@ def f_dpo(
     DPO whose reward is held by an f-divergence instead of the reverse KL. Scores [B] → [B]; ln 2 at h = 0.
 
     Use: Forward KL or Jensen–Shannon to keep more of the reference's variety.
-    Pitfall: α is the paper's; TRL's coefficient is 1 - α. The exponents of summed ratios are clamped at 80, beyond
-        which there is no gradient.
+    Pitfall: The setting alpha is the paper's; TRL's coefficient is 1 - α. The exponents of summed ratios are clamped at
+        80, beyond which there is no gradient.
     Paper: arXiv:2309.16240, equation 8 and table 1
     """
     up, down = (_derivative(one.log_ratio, divergence, alpha) for one in (chosen, rejected))
