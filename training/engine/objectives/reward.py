@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from training.engine.batch import Batch
-from training.engine.diagnostics import pair_sums, total
+from training.engine.diagnostics import label_sums, pair_sums, total
 from training.engine.losses.reward import davidson_log_probs, rao_kupper_log_probs
 from training.engine.objectives.base import Contribution, Objective, Record, targets
 from training.engine.reward import Outputs, RewardModel, bootstrap_weights
@@ -79,7 +79,11 @@ class RatingObjective(Objective):
         loss = (targets(batch.trees, "weight", each) * torch.stack(losses).sum(0)).sum()
         with torch.no_grad():
             rewards = inner.outputs.combine(each)
-            return Contribution(loss, reward_sums(inner, rewards, each), Record(rewards))
+            sums = reward_sums(inner, rewards, each)
+            if inner.outputs.kind != "aspects":
+                known = ~ratings[:, 0].isnan()
+                sums |= label_sums(rewards[known], ratings[known, 0] > 0.5, rewards.new_tensor(0.5))
+            return Contribution(loss, sums, Record(rewards))
 
 
 def reward_model(model: nn.Module) -> RewardModel:

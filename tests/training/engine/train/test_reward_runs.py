@@ -109,7 +109,9 @@ def test_ratings_of_aspects_are_predicted(tmp_path, tiny_policy_dir):
 def test_thumbs_can_be_regressed(tmp_path, tiny_policy_dir):
     model, result = trained(tmp_path, "regression", tiny_policy_dir, epochs=6, heads=2)
     assert model.outputs.kind == "ensemble"
-    assert result["eval"]["validation"]["loss"] < 0.2  # guessing the share of thumbs up gives a quarter
+    figures = result["eval"]["validation"]
+    assert figures["loss"] < 0.2  # guessing the share of thumbs up gives a quarter
+    assert figures["accuracy"] > figures["accuracy_low"] > 0.6
 
 
 def test_a_trained_reward_model_is_normalised_on_what_was_held_out(tmp_path, tiny_policy_dir):
