@@ -22,7 +22,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-RATES = {"policy": (3e-4, 1e-3), "reward": (3e-4, 1e-3)}
+RATES = (3e-4, 1e-3)
+# Adapters start from nothing and want more.
+RATES_OF_ADAPTERS = {"paft": (1e-3, 3e-3)}
 
 
 def starter(work: Path) -> Path:
@@ -86,7 +88,8 @@ def run_all(setting: Any, work: Path, only: list[str] | None, *, quick: bool) ->
     found = []
     for name, method, kind in entries(only):
         best: dict[str, Any] | None = None
-        for rate in RATES[kind][:1] if quick else RATES[kind]:
+        rates = RATES_OF_ADAPTERS.get(method.name, RATES)
+        for rate in rates[:1] if quick else rates:
             file = kept / f"{method.name}-{kind}-{rate:g}.json"
             started = time.perf_counter()
             if not file.exists():

@@ -30,6 +30,7 @@ def family_chart(title: str, runs: Mapping[str, Sequence[Mapping[str, float]]], 
         )
         return f'<polyline fill="none" stroke="currentColor" {style} points="{" ".join(at)}"/>'
 
+    # Drawn once and used in every cell: the curves of a large family would otherwise stand in the file squared.
     faint = "".join(line(curve, 'stroke-width="1" stroke-opacity="0.15"') for curve in runs.values())
     grid = "".join(
         f'<line stroke="currentColor" stroke-opacity="0.18" x2="{CHART[0]}" y1="{y}" y2="{y}"/>'
@@ -43,12 +44,13 @@ def family_chart(title: str, runs: Mapping[str, Sequence[Mapping[str, float]]], 
         cells.append(
             f'<g transform="translate({x} {y})"><text y="-9" font-weight="600">{escape(name)}</text>'
             f'<text x="{CHART[0]}" y="-9" text-anchor="end">{last:.2f}</text>'
-            f"{grid}{faint}{strong}</g>"
+            f'<use href="#all"/>{strong}</g>'
         )
     spoken = "; ".join(f"{name} {curve[-1][measure]:.2f}" for name, curve in runs.items())
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{escape(title)}: {escape(spoken)}"><style>{STYLE}</style>{"".join(cells)}</svg>\n'
+        f'aria-label="{escape(title)}: {escape(spoken)}"><style>{STYLE}</style>'
+        f'<defs><g id="all">{grid}{faint}</g></defs>{"".join(cells)}</svg>\n'
     )
 
 

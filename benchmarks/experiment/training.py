@@ -31,7 +31,6 @@ PER_STEP = 16
 COMPLETIONS = {"pairwise": 2, "listwise": world.K, "binary": 1, "demonstration": 1}
 # Demonstrations are half of the samples, so they are seen twice: the same number of completions for every method.
 EPOCHS = {"demonstration": 2}
-LORA = {"paft": {"lora_rank": 16}}
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,6 @@ def train(setting: Setting, method: Method, *, learning_rate: float, trains: str
             "learning_rate": learning_rate,
             "batch_size": PER_STEP // COMPLETIONS[method.dataset_kind],
             "epochs": setting.epochs * EPOCHS.get(method.dataset_kind, 1),
-            **LORA.get(method.name, {}),
         }
         if method.trains == "either":
             config["trains"] = trains
