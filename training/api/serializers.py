@@ -124,7 +124,7 @@ class LineageOutput(serializers.Serializer[Any]):
 
 class ParameterRow(serializers.Serializer[Any]):
     name = serializers.CharField()
-    default = serializers.JSONField(help_text="A number, a word, true or false; its type is the setting's type.")  # type: ignore[assignment]
+    default = serializers.JSONField(help_text="A number, a word, true or false; its type is the setting's type.")
     help = serializers.CharField()
     minimum = serializers.FloatField(allow_null=True, help_text="Allowed itself.")
     maximum = serializers.FloatField(allow_null=True, help_text="Allowed itself.")

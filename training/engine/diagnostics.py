@@ -123,10 +123,10 @@ def displacement(steps: Sequence[Mapping[str, float]]) -> float | None:
     """
     levels = [level for one in steps if (level := _level(one)) is not None]
     accuracies = [one["accuracy"] for one in steps if "accuracy" in one]
-    ends = _ends(levels), _ends(accuracies)
-    if ends[0] is None or ends[1] is None:
+    likely, right = _ends(levels), _ends(accuracies)
+    if likely is None or right is None:
         return None
-    (begin, end), (before, after) = ends
+    (begin, end), (before, after) = likely, right
     fall = fmean(begin) - fmean(end)
     noise = math.sqrt(variance(begin) / len(begin) + variance(end) / len(end))
     return fall if fall > max(DISPLACED, 2 * noise) and fmean(after) > fmean(before) else None

@@ -260,7 +260,7 @@ def _length_bias(trees: Sequence[PromptTree]) -> Check:
 
 def _undecided(trees: Sequence[PromptTree]) -> Check:
     undecided = sum(tree.targets["p"] == 0.5 for tree in trees)
-    level = "warning" if undecided > len(trees) / 2 else "ok"
+    level: Level = "warning" if undecided > len(trees) / 2 else "ok"
     message = f"{undecided} of {len(trees)} pairs are exactly undecided; accuracy leaves them out."
     return Check("undecided", level, message, undecided)
 
