@@ -20,12 +20,17 @@ TIES = {"davidson": davidson_log_probs, "rao_kupper": rao_kupper_log_probs}
 
 
 class RewardObjective(Objective):
-    """The losses of pairs over the values of a reward model, or over the logits of a preference model."""
+    """The losses of pairs over the values of a reward model, or over the logits of a preference model.
+
+    ValueError for a model that does not read pairs as the method wants it (see `reward.read_pairs_together`).
+    """
 
     def __call__(
         self, model: nn.Module, batch: Batch, *, reference: Tensor | None, baseline: Tensor | None, step: int
     ) -> Contribution:
         inner, each = reward_model(model), model(batch, each=True)
+        if (self.method.name == "preference_model") != (inner.separator is not None):
+            raise ValueError(f"{self.method.name} and a model with separator {inner.separator} do not go together")
         losses = [
             times * self._losses(inner, batch, view[0::2], view[1::2]) for view, times in views(inner, each, batch)
         ]
@@ -51,7 +56,7 @@ class RewardObjective(Objective):
             )
         tie = chosen.new_tensor([settled_ties(tree.targets) for tree in batch.trees])
         losses: Tensor = self.method.fn(
-            chosen, rejected, margin, p, tie, tie_odds=model.tie_odds, **self.terms[0].settings
+            chosen, rejected, margin, p, tie, tie_odds=_tie_odds(model), **self.terms[0].settings
         )
         return losses
 
@@ -59,8 +64,7 @@ class RewardObjective(Objective):
         """What p is an observation of: the chosen one wins, a tie counted as half."""
         if self.method.name not in TIES:
             return torch.sigmoid(gap)
-        assert model.tie_odds is not None
-        win, tie, _ = TIES[self.method.name](gap, model.tie_odds).exp().unbind(-1)
+        win, tie, _ = TIES[self.method.name](gap, _tie_odds(model)).exp().unbind(-1)
         return win + tie / 2
 
 
@@ -84,6 +88,10 @@ class RatingObjective(Objective):
                 known = ~ratings[:, 0].isnan()
                 sums |= label_sums(rewards[known], ratings[known, 0] > 0.5, rewards.new_tensor(0.5))
             return Contribution(loss, sums, Record(rewards))
+
+
+def _tie_odds(model: RewardModel) -> Tensor | float:
+    return 1.0 if model.tie_odds is None else model.tie_odds
 
 
 def reward_model(model: nn.Module) -> RewardModel:

@@ -103,6 +103,15 @@ def test_its_held_out_figures_do_not_depend_on_the_order_and_know_the_lengths(ti
         assert again[name] == pytest.approx(found[name], abs=1e-5), name
 
 
+def test_a_model_that_reads_pairs_otherwise_than_the_method_is_refused(tiny_policy_dir):
+    single, _ = load_reward(tiny_policy_dir)
+    both = preference_model(tiny_policy_dir)
+    batch = make_batch(pairs(), layout="tree", pad_id=0)
+    for method, model in (("preference_model", single), ("bradley_terry", both)):
+        with pytest.raises(ValueError, match="do not go together"):
+            make_objective(method)(model, batch, reference=None, baseline=None, step=0)
+
+
 def test_a_preference_model_cannot_value_single_completions(tiny_policy_dir):
     model = preference_model(tiny_policy_dir)
     with pytest.raises(EngineError, match="two completions at once") as refusal:
