@@ -151,4 +151,5 @@ def _at_reference(trees: Sequence[PromptTree], level: float) -> Scores:
     """Scores of a policy that equals its reference, with `level` nats per token."""
     lengths = torch.tensor([len(completion) for tree in trees for completion in tree.completions])
     logp = level * lengths
-    return Scores(logp, lengths, logp, logp, logp, torch.zeros(len(lengths)))
+    # A certainty that moves with the level tells losses apart that look at it: their first loss depends on the model.
+    return Scores(logp, lengths, logp, logp, logp, torch.full((len(lengths),), level))

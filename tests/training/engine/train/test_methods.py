@@ -205,6 +205,12 @@ def test_the_loss_at_the_reference_is_ln_2_for_any_soft_label():
     assert make_objective("kto", weights).first_loss(TREES["single"]) == pytest.approx(expected)
 
 
+def test_a_loss_that_looks_at_the_certainty_of_the_policy_begins_where_the_model_says(tmp_path, tiny_policy_dir):
+    assert make_objective("wpo").first_loss(TREES["pairwise"]) is None
+    assert run(write_spec(tmp_path, "wpo", tiny_policy_dir), tmp_path / "out") == 0
+    assert 0 < result_of(tmp_path / "out")["loss_first"] < math.log(2)
+
+
 def test_wilson_intervals_are_those_of_the_textbook():
     assert wilson_interval(0, 0) == (0.0, 1.0)
     assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)  # Newcombe 1998, table I, method 3
