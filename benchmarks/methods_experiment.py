@@ -46,8 +46,8 @@ def entries(only: list[str] | None) -> list[tuple[str, Any, str]]:
     for name, method in LOSSES.items():
         kinds = ("policy", "reward") if method.trains == "either" else (method.trains,)
         for kind in kinds:
-            found.append((name if kind == method.trains or kind == "policy" else f"{name}, reward", method, kind))
-    return [one for one in found if only is None or one[1].name in only]
+            found.append((name, method, kind))
+    return [one for one in found if only is None or one[0] in only]
 
 
 def family(method: Any, kind: str) -> str:

@@ -42,7 +42,7 @@ def family_chart(title: str, runs: Mapping[str, Sequence[Mapping[str, float]]], 
         x, y = number % COLUMNS * CELL[0] + LEFT, number // COLUMNS * CELL[1] + TOP
         last, strong = curve[-1][measure], line(curve, 'stroke-width="2"')
         cells.append(
-            f'<g transform="translate({x} {y})"><text y="-9" font-weight="600">{escape(name)}</text>'
+            f'<g transform="translate({x} {y})"><text y="-9" font-size="10" font-weight="600">{escape(name)}</text>'
             f'<text x="{CHART[0]}" y="-9" text-anchor="end">{last:.2f}</text>'
             f'<use href="#all"/>{strong}</g>'
         )
