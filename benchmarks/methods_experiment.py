@@ -1,6 +1,7 @@
 """Every method in one small world with a known reward: how it learns, how far it moves, what it forgets.
 
-    python benchmarks/methods_experiment.py --work FOLDER [--figures docs/images/methods] [--only dpo kto …] [--quick]
+    python benchmarks/methods_experiment.py --work FOLDER [--only dpo kto …] [--quick]
+    python benchmarks/methods_experiment.py --work FOLDER --figures docs/images/methods --page docs/methods.md
 
 The starter policy answers the grammar's prompts four times each; a rule scores the answers (finished, polite, neither
 too short nor too long: 0 to 3), and pairs, thumbs, lists, ratings and demonstrations are made of the same answers, one
@@ -25,6 +26,15 @@ sys.path.insert(0, str(ROOT))
 RATES = (3e-4, 1e-3)
 # Adapters start from nothing and want more.
 RATES_OF_ADAPTERS = {"paft": (1e-3, 3e-3)}
+FAMILIES = {
+    "pairs-with-reference": "Pairs, with a reference policy",
+    "pairs-without-reference": "Pairs, without a reference policy",
+    "thumbs": "Thumbs",
+    "lists": "Lists",
+    "demonstrations": "Demonstrations",
+    "reward-models": "Reward models",
+}
+MARKS = ("<!-- experiment: begin -->", "<!-- experiment: end -->")
 
 
 def starter(work: Path) -> Path:
@@ -51,7 +61,7 @@ def entries(only: list[str] | None) -> list[tuple[str, Any, str]]:
 
 
 def family(method: Any, kind: str) -> str:
-    """The figure that a method belongs to."""
+    """The family (of FAMILIES) that a method belongs to."""
     if kind == "reward":
         return "reward-models"
     if method.shape == "pairwise":
@@ -110,32 +120,43 @@ def run_all(setting: Any, work: Path, only: list[str] | None, *, quick: bool) ->
 
 
 def publish(start: dict[str, float], runs: list[dict[str, Any]], figures: Path | None) -> str:
-    """The tables as Markdown; the figures and all numbers go into the folder."""
+    """A table per family as Markdown, with its figure; the figures and all numbers go into the folder."""
     from experiment.figures import family_chart, policy_table, reward_table
 
-    good = [run for run in runs if "failed" not in run]
-    policies = [run for run in good if run["trains"] == "policy"]
-    rewards = [run for run in good if run["trains"] == "reward"]
-    tables = []
-    tables += [policy_table(start, policies)] if policies else []
-    tables += [reward_table(rewards)] if rewards else []
-    tables += [f"- `{run['method']}` failed: {run['failed']}" for run in runs if "failed" in run]
+    parts = []
+    for name, title in FAMILIES.items():
+        members = [run for run in runs if run["family"] == name and "failed" not in run]
+        if not members:
+            continue
+        rewards = name == "reward-models"
+        part = f"### {title}\n\n"
+        if figures:
+            figures.mkdir(parents=True, exist_ok=True)
+            curves = {run["method"]: [*([] if rewards else [start]), *run["curve"]] for run in members}
+            measure = "accuracy" if rewards else "reward"
+            (figures / f"{name}.svg").write_text(family_chart(title, curves, measure))
+            part += f"![{title}: {measure} on held-out prompts over the run](images/methods/{name}.svg)\n\n"
+        parts.append(part + (reward_table(members) if rewards else policy_table(start, members)))
+    parts += [f"`{run['method']}` failed: {run['failed']}" for run in runs if "failed" in run]
     if figures:
-        figures.mkdir(parents=True, exist_ok=True)
-        for name in sorted({run["family"] for run in good}):
-            members = [run for run in good if run["family"] == name]
-            measure = "accuracy" if members[0]["trains"] == "reward" else "reward"
-            before = [] if measure == "accuracy" else [start]
-            curves = {run["method"]: [*before, *run["curve"]] for run in members}
-            (figures / f"{name}.svg").write_text(family_chart(name.replace("-", " "), curves, measure))
         (figures / "experiment.json").write_text(json.dumps({"start": start, "runs": runs}, indent=1) + "\n")
-    return "\n\n".join(tables)
+    return "\n\n".join(parts)
+
+
+def write_into(page: Path, text: str) -> None:
+    """Replace what stands between the page's marks."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
+    _, found, after = rest.partition(MARKS[1])
+    if not found:
+        raise SystemExit(f"{page} has no marks {MARKS[0]} and {MARKS[1]}.")
+    page.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}", encoding="utf-8")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path(os.environ.get("TMPDIR", "/tmp")) / "plumb-methods")
     parser.add_argument("--figures", type=Path, help="write one SVG per family and experiment.json here")
+    parser.add_argument("--page", type=Path, help="write the tables between the marks of this page")
     parser.add_argument("--only", nargs="+", help="methods by name")
     parser.add_argument("--quick", action="store_true", help="a few prompts, one learning rate: does everything run?")
     parser.add_argument("--threads", type=int, default=1)
@@ -152,7 +173,10 @@ def main() -> int:
     setting = prepare(options.work, quick=options.quick)
     start = training.look_at_start(setting)
     runs = run_all(setting, options.work, options.only, quick=options.quick)
-    print(publish(start, runs, options.figures))
+    text = publish(start, runs, options.figures)
+    print(text)
+    if options.page:
+        write_into(options.page, text)
     return 0
 
 
