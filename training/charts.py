@@ -9,6 +9,8 @@ from django.utils.safestring import SafeString
 
 WIDTH, HEIGHT = 360, 200
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 8, 38
+# Of the height, for the names of the lines where there are several.
+LEGEND = 16
 TEXT = 12
 MOST_POINTS = 300
 # A series of at least so many points is noise from batch to batch: its running mean is drawn over it.
@@ -56,7 +58,7 @@ def line_chart(title: str, lines: Sequence[Line], *, x_name: str = "step") -> Sa
     last = "; ".join(f"{line.name} last {_number(line.points[-1][1])}" for line in drawn) or "no points yet"
     return format_html(
         '<svg viewBox="0 0 {} {}" role="img" aria-label="{}: {}" font-size="{}">{}{}{}{}</svg>',
-        WIDTH, HEIGHT, title, last, TEXT, _grid(axes, ticks), _x_axis(axes, x_name), paths, _legend(drawn),
+        WIDTH, HEIGHT if len(drawn) > 1 else HEIGHT - LEGEND, title, last, TEXT, _grid(axes, ticks), _x_axis(axes, x_name), paths, _legend(drawn),
     )  # fmt: skip
 
 

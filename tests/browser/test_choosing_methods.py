@@ -55,6 +55,6 @@ def test_without_the_script_every_method_is_there_and_no_field_that_does_nothing
 def test_formula_and_paper_open_without_leaving_the_page(visit, alice, project):
     page = visit(alice, CHOOSER).page
     card = page.locator("#methods li").filter(has=page.locator("code", has_text="simpo"))
-    card.get_by_text("Formula and paper").click()
+    card.locator("summary").click()
     expect(card.get_by_text("2405.14734")).to_be_visible()
     assert page.url.endswith(CHOOSER)

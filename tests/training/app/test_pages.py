@@ -1,5 +1,7 @@
 """The pages of runs and models: who sees them, what they say, and what their forms do."""
 
+import json
+
 import pytest
 from django.urls import reverse
 
@@ -173,6 +175,18 @@ def test_a_run_shows_what_was_chosen_and_folds_what_is_as_by_default(project, po
     assert settings["chosen"] == [("epochs", 3), ("beta", 0.1)]
     assert ("plus", "none") in settings["usual"]
     assert len(settings["chosen"]) + len(settings["usual"]) == len(one.config)
+
+
+def test_a_running_run_says_when_both_sides_become_unlikely(run, alice, client_for, data_dir):
+    out = data_dir / run.folder / "out"
+    out.mkdir(parents=True)
+    steps = ({"step": n, "metrics": {"chosen_shift": -n / 20, "accuracy": n / 40}} for n in range(1, 41))
+    (out / "progress.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
+    client = client_for(alice)
+    for path in (f"/runs/{run.pk}/", f"/runs/{run.pk}/curves/"):
+        assert "Both sides become unlikely" in text(client.get(path))
+    type(run.job).objects.filter(pk=run.job_id).update(status="done", finished_at=run.created_at)
+    assert "Both sides become unlikely" not in text(client.get(f"/runs/{run.pk}/"))
 
 
 def test_a_failed_run_says_why_and_can_be_cancelled_no_more(run, alice, client_for):

@@ -164,7 +164,25 @@ def test_a_reference_cache_of_another_model_is_refused(tmp_path, tiny_policy_dir
     spec = write_spec(tmp_path / "in", "dpo", tiny_policy_dir)
     monkeypatch.setattr(
         "training.engine.referencepass.ReferencePass._logps",
-        lambda self, trees: [torch.tensor([-9.0, -30.0]) for _ in trees],
+        lambda self, trees, *, by_token: [torch.tensor([-9.0, -30.0]) for _ in trees],
     )
     assert run(spec, tmp_path / "out") == REFUSED
     assert "first loss" in read_json(tmp_path / "out/error.json")["message"]
+
+
+def test_a_run_with_ratings_that_never_differ_does_not_start(tmp_path, tiny_policy_dir):
+    spec = write_spec(tmp_path / "in", "regression", tiny_policy_dir)
+    data = tmp_path / "in/train.jsonl"
+    rows = [json.loads(line) | {"label": None, "ratings": {"helpful": 3}} for line in data.read_text().splitlines()]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run(spec, tmp_path / "out") == REFUSED
+    assert "Every rating is the same" in read_json(tmp_path / "out/error.json")["message"]
+
+
+def test_a_finished_run_keeps_its_checks_those_of_the_end_too(tmp_path, tiny_policy_dir):
+    spec = write_spec(tmp_path / "in", "kto", tiny_policy_dir, batch_size=2)
+    assert run(spec, tmp_path / "out") == 0
+    found = {check["name"]: check["level"] for check in read_json(tmp_path / "out/result.json")["checks"]}
+    assert found["baseline_batch"] == "warning"
+    assert found["baseline_prompts"] == "ok"
+    assert found["displacement"] in ("ok", "warning")
