@@ -55,7 +55,7 @@ class KtoBaseline(Baseline):
 
 class RunningMean(Baseline):
     """δ of BCO: half the sum of the running mean rewards of liked and of disliked completions (arXiv:2404.04656,
-    equation 13).
+    section 4).
 
     A step is measured against the steps before it, so δ does not depend on how a step is cut up. The running means
     forget: the newest step counts a tenth.

@@ -55,7 +55,7 @@ def nca(chosen: Scores, rejected: Scores, *, beta: float = 0.01) -> Tensor:
 
     Use: Instead of DPO when the chosen log-probs must not fall.
     Pitfall: Its optimum is at finite log-ratios; a β of DPO's size stops it early.
-    Paper: arXiv:2402.05369, equation 11
+    Paper: arXiv:2402.05369, section 4.1
     """
     up, down = beta * chosen.log_ratio, beta * rejected.log_ratio
     return -log_sigmoid(up) - 0.5 * log_sigmoid(-up) - 0.5 * log_sigmoid(-down)
@@ -72,7 +72,7 @@ def bco_pair(chosen: Scores, rejected: Scores, *, beta: float = 0.01, delta: flo
 
     Use: Pairs in which both sides can be told good or bad without the other.
     Pitfall: δ is a constant here; the running mean of the paper belongs to the unpaired bco.
-    Paper: arXiv:2404.04656, equation 10
+    Paper: arXiv:2404.04656, section 4
     """
     return -log_sigmoid(beta * chosen.log_ratio - delta) - log_sigmoid(delta - beta * rejected.log_ratio)
 
@@ -88,7 +88,7 @@ def sppo_hard(chosen: Scores, rejected: Scores, *, beta: float = 1e-3) -> Tensor
 
     Use: Rounds of self-play, each with the last iterate as reference.
     Pitfall: With β = .001 the targets are ±500 nats and the loss begins at 500,000: only clipping keeps it in hand.
-    Paper: arXiv:2405.00675, equation 4.7 with win probabilities 1 and 0
+    Paper: arXiv:2405.00675, section 4, with win probabilities 1 and 0
     """
     goal = 1 / (2 * beta)
     return (chosen.log_ratio - goal).square() + (rejected.log_ratio + goal).square()
@@ -150,7 +150,7 @@ def f_dpo(
     Use: Forward KL or Jensen–Shannon to keep more of the reference's variety.
     Pitfall: The setting alpha is the paper's; TRL's coefficient is 1 - α. The exponents of summed ratios are clamped at
         80, beyond which there is no gradient.
-    Paper: arXiv:2309.16240, equation 8 and table 1
+    Paper: arXiv:2309.16240, table 1 for the derivatives
     """
     up, down = (_derivative(one.log_ratio, divergence, alpha) for one in (chosen, rejected))
     return -log_sigmoid(beta * (up - down))
@@ -223,7 +223,7 @@ def aot(chosen: Scores, rejected: Scores, *, beta: float = 0.1) -> Tensor:
 
     Use: Distributional alignment with large batches.
     Pitfall: The loss of a pair depends on the others of its step: with few pairs a step there is nothing to sort.
-    Paper: arXiv:2406.05882, equation 6
+    Paper: arXiv:2406.05882, section 3
     """
     if chosen.ref_logp is None or rejected.ref_logp is None:
         raise ValueError("this loss compares with a reference policy, but the scores carry no ref_logp")
@@ -250,7 +250,8 @@ def discopop(chosen: Scores, rejected: Scores, *, beta: float = 0.1, tau: float 
     ½ ln 2 + ½ at D = 0.
 
     Use: As a rival to DPO on your own data.
-    Pitfall: Not convex around x = 0, where small steps can be undone.
+    Pitfall: Not convex: for τ = .05 its slope has the wrong sign from x = -0.12 to 0.07, and x = 0 is where every pair
+        begins.
     Paper: arXiv:2406.08414, equation 5
     """
     x = beta * (chosen.log_ratio - rejected.log_ratio)

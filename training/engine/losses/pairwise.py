@@ -60,7 +60,7 @@ def robust_dpo(chosen: Scores, rejected: Scores, *, beta: float = 0.1, label_smo
 
     Use: Flipped labels whose share is known, for example from gold items.
     Pitfall: Unbounded below, and ε near one half blows the gradient up; unlike cDPO it subtracts the flipped term.
-    Paper: arXiv:2403.00409, equation 12
+    Paper: arXiv:2403.00409, section 3.1
     """
     logits = beta * (chosen.log_ratio - rejected.log_ratio)
     mixed = -(1 - label_smoothing) * log_sigmoid(logits) + label_smoothing * log_sigmoid(-logits)
@@ -95,7 +95,7 @@ def odpo(chosen: Scores, rejected: Scores, *, beta: float = 0.1, offset: Tensor 
 
     Use: Annotators who say how much better, not only which.
     Pitfall: The offset is in units of βD: an offset of 3 at β = .1 asks for 30 nats.
-    Paper: arXiv:2402.10571, equation 8
+    Paper: arXiv:2402.10571
     """
     return -log_sigmoid(beta * (chosen.log_ratio - rejected.log_ratio) - offset)
 
@@ -110,7 +110,7 @@ def hinge(chosen: Scores, rejected: Scores, *, beta: float = 0.05) -> Tensor:
 
     Use: Completions sampled by rejection (RSO), or a policy that should stop moving once it is right.
     Pitfall: A satisfied pair has no gradient at all: with a large β everything is satisfied after a few steps.
-    Paper: arXiv:2309.06657, equation 10; arXiv:2305.10425
+    Paper: arXiv:2309.06657; arXiv:2305.10425
     """
     return (1 - beta * (chosen.log_ratio - rejected.log_ratio)).relu()
 
@@ -196,7 +196,7 @@ def ld_dpo(chosen: Scores, rejected: Scores, *, beta: float = 0.1, ld_alpha: flo
 
     Use: Long answers whose tails carry little of the preference.
     Pitfall: α must act on policy and reference alike; on the policy only, the first loss is not ln 2.
-    Paper: arXiv:2409.06411, equation 9
+    Paper: arXiv:2409.06411
     """
     return -log_sigmoid(beta * (_desensitised(chosen, ld_alpha) - _desensitised(rejected, ld_alpha)))
 
@@ -236,7 +236,7 @@ def wpo(chosen: Scores, rejected: Scores, *, beta: float = 0.1) -> Tensor:
 
     Use: Pairs that another model wrote.
     Pitfall: Pairs that are far from the policy weigh almost nothing, so the effective batch is small.
-    Paper: arXiv:2406.11827, equation 5
+    Paper: arXiv:2406.11827, with the sampled alignment of its weights
     """
     if chosen.certainty is None or rejected.certainty is None:
         raise ValueError("wpo needs scores with certainty")
@@ -262,6 +262,6 @@ def tr_dpo(chosen: Scores, rejected: Scores, *, beta: float = 0.1) -> Tensor:
 
     Use: Long runs in which DPO is held back by its first reference.
     Pitfall: The reference is computed in every step and cannot be cached; with fewer steps than sync_steps it is DPO.
-    Paper: arXiv:2404.09656, equation 5
+    Paper: arXiv:2404.09656
     """
     return dpo(chosen, rejected, beta=beta)

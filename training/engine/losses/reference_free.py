@@ -40,7 +40,7 @@ def cpo(chosen: Scores, rejected: Scores, *, beta: float = 0.1, nll_weight: floa
 
     Use: Translation and other tasks whose chosen completions are good demonstrations.
     Pitfall: Log-probs are sums, so the longer completion starts behind.
-    Paper: arXiv:2401.08417, equation 5
+    Paper: arXiv:2401.08417
     """
     return -log_sigmoid(beta * (chosen.logp - rejected.logp)) - nll_weight * chosen.mean_logp
 
@@ -93,7 +93,7 @@ def alpha_po(
 
     Use: Where SimPO lets the chosen likelihood sink.
     Pitfall: e^-αm grows fast for unlikely completions; its exponent is clamped at 80.
-    Paper: arXiv:2501.03884, equation 5
+    Paper: arXiv:2501.03884
     """
     up, down = ((-alpha * one.mean_logp).clamp(max=_LARGEST_EXPONENT) for one in (chosen, rejected))
     return -log_sigmoid(beta * ((down.expm1() - up.expm1()) / alpha - gamma_beta_ratio))

@@ -48,7 +48,7 @@ def bco(scores: Scores, desirable: Tensor, baseline: Tensor, *, beta: float = 0.
 
     Use: Thumbs, cheaper than KTO: its baseline needs no further pass.
     Pitfall: δ is the mean of the two sides' means; a mean over all completions would follow the commoner label.
-    Paper: arXiv:2404.04656, equations 9 and 13
+    Paper: arXiv:2404.04656, section 4
     """
     lead = beta * scores.log_ratio - baseline.detach()
     return _by_label(desirable, -log_sigmoid(lead), -log_sigmoid(-lead))
