@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from training.engine.errors import EngineError
 from training.engine.files import PARTIAL, read_json, sha256_of, whole_folder, write_json
+from training.engine.parallel import placed_like, whole
 
 STATE = "state.json"
 TENSOR_FILES = ("weights.safetensors", "optimizer.safetensors", "random.safetensors")
@@ -29,8 +30,9 @@ TENSOR_FILES = ("weights.safetensors", "optimizer.safetensors", "random.safetens
 class Checkpoints:
     """The checkpoints of one run; only the newest is kept."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, writes: bool = True) -> None:
         self.folder = folder
+        self.writes = writes
 
     def save(
         self,
@@ -43,19 +45,17 @@ class Checkpoints:
     ) -> None:
         """Write the state after `step` steps, then drop older checkpoints.
 
-        `state` is whatever else the run has to remember, as JSON; `others` are tensors beside the trained weights
-        that change with the run.
+        With `writes` false nothing is written. `state` is whatever else the run has to remember, as JSON; `others` are
+        tensors beside the trained weights that change with the run.
         """
-        if self._path(step).exists():
+        randoms, random_tensors = _random_state()
+        contents = (_trained(model) | dict(others or {}), _optimizer_tensors(optimizer), random_tensors)
+        # Of weights that are sharded, every process has a part, and all must give theirs.
+        contents = tuple({name: whole(value) for name, value in content.items()} for content in contents)
+        if not self.writes or self._path(step).exists():
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        randoms, random_tensors = _random_state()
         with whole_folder(self._path(step)) as partial:
-            contents = (
-                _trained(model) | dict(others or {}),
-                _optimizer_tensors(optimizer),
-                random_tensors,
-            )
             for name, content in zip(TENSOR_FILES, contents, strict=True):
                 save_file({key: value.contiguous() for key, value in content.items()}, partial / name)
             document = {
@@ -91,7 +91,7 @@ class Checkpoints:
         weights, moments, randoms = (load_file(path / name) for name in TENSOR_FILES)
         with torch.no_grad():
             for name, parameter in (_trained(model) | dict(others or {})).items():
-                parameter.copy_(weights[name])
+                parameter.copy_(placed_like(weights[name], parameter))
         _restore_optimizer(optimizer, moments)
         _restore_random(document["random"], randoms)
         return document["step"], document["state"]
@@ -116,11 +116,12 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     document = optimizer.state_dict()
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     states: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
         # A fresh allocation: files are mapped at any address, and vector instructions may round by alignment.
-        states.setdefault(int(index), {})[name] = value.clone()
+        states.setdefault(int(index), {})[name] = placed_like(value.clone(), parameters[int(index)])
     optimizer.load_state_dict({**document, "state": states})
 
 

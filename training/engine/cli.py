@@ -23,6 +23,7 @@ from training.engine.errors import Cancelled, EngineError
 from training.engine.files import write_atomic
 from training.engine.losses import LOSSES
 from training.engine.methods import Method, Parameter
+from training.engine.ranks import run_folder
 from training.engine.runfolder import FolderBusy, RunFolder, is_done
 from training.engine.spec import TRAIN_CONFIG, Spec, check_files, parameters, read_spec, validate
 from training.engine.stop import Stop
@@ -71,7 +72,7 @@ def check(spec: Spec) -> int:
 
 def run(spec: Spec, out: Path) -> int:
     """Do the run, or go on with it, in the folder `out`; returns the exit code."""
-    folder = RunFolder(out)
+    folder = run_folder(out)
     try:
         folder.open(spec)
     except FolderBusy as error:

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Literal
+from functools import partial
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +17,10 @@ from training.engine.batch import Batch, Layout, make_batch
 from training.engine.losses import Scores
 from training.engine.movingreference import MovingReference
 from training.engine.objectives import Contribution, Examples, Objective, PolicyObjective, Record
+from training.engine.parallel import MicroBatches, World
 from training.engine.precision import bfloat16_weights
 from training.engine.scorer import score, token_logps
 from training.engine.trees import PromptTree
-
-MicroBatches = Sequence[Sequence[int]]
 
 
 class Sums:
@@ -29,13 +29,15 @@ class Sums:
     def __init__(self) -> None:
         self.tokens = 0
         self.padding = 0
+        self.groups: list[Sequence[int]] = []
         self.losses: list[Tensor] = []
         self.records: list[tuple[tuple[PromptTree, ...], Record]] = []
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, float] = {}
 
-    def add(self, batch: Batch, contribution: Contribution, weight: float) -> None:
-        """Take in one micro-batch whose examples weigh `weight` together."""
+    def add(self, indices: Sequence[int], batch: Batch, contribution: Contribution, weight: float) -> None:
+        """Take in one micro-batch, of the examples `indices`, which weigh `weight` together."""
+        self.groups.append(indices)
         self.tokens += batch.tokens
         self.padding += batch.padding
         self.losses.append(contribution.loss.detach())
@@ -45,6 +47,25 @@ class Sums:
             # On the device and in float64: no synchronisation per micro-batch, and the order hardly matters.
             self._sums[name] = self._sums.get(name, 0.0) + value.detach().double()
             self._counts[name] = self._counts.get(name, 0.0) + count
+
+    def total(self, world: World) -> None:
+        """Make these the sums of all processes."""
+        if world.size == 1:
+            return
+        self.losses = [loss.cpu() for loss in self.losses]
+        self.records = [
+            (trees, Record(one.reward.cpu(), None if one.probability is None else one.probability.cpu()))
+            for trees, one in self.records
+        ]
+        self._sums = {name: value.cpu() for name, value in self._sums.items()}
+        parts = world.gathered(vars(self))
+        for name in ("tokens", "padding"):
+            setattr(self, name, sum(part[name] for part in parts))
+        for name in ("groups", "losses", "records"):
+            setattr(self, name, [one for part in parts for one in part[name]])
+        for name in ("_sums", "_counts"):
+            known = dict.fromkeys(key for part in parts for key in part[name])
+            setattr(self, name, {key: sum(part[name].get(key, 0.0) for part in parts) for key in known})
 
     def count(self, name: str) -> float:
         """How much a metric was counted over; 0 for one that never occurred."""
@@ -75,15 +96,19 @@ class Passes:
         layout: Layout,
         dtype: Literal["float32", "bfloat16"],
         pad_id: int,
+        world: World | None = None,
+        shard: bool = False,
     ) -> None:
         self.model = model
+        self.world = world or World()
+        self.unit = self.world.wrap(model, shard=shard, bfloat16=dtype == "bfloat16")
         self.objective = objective
         self.baseline = new_baseline(objective.method)
         self.moving: MovingReference | None = None
         self.layout = layout
         self.pad_id = pad_id
         self.device = next(model.parameters()).device
-        self._low_precision = dtype == "bfloat16"
+        self._low_precision = dtype == "bfloat16" and not shard  # FSDP2 casts for itself
 
     def batch(self, trees: Sequence[PromptTree]) -> Batch:
         """The trees as one batch on the model's device."""
@@ -111,43 +136,66 @@ class Passes:
         sums = Sums()
         baseline = self._measured(examples, micro_batches, training=backward)
         whole = WholeStep(self, examples, micro_batches) if self.objective.method.whole_step else None
-        weights = [sum(self.objective.weight(examples.trees[i]) for i in indices) for indices in micro_batches]
-        divisor = sum(weights) or 1.0
-        for indices, weight in zip(micro_batches, weights, strict=True):
+        weights = [self._weight(examples, indices) for indices in micro_batches]
+        # Processes average their gradients, and the divisor is that of all of them together.
+        scale = self.world.size / (sum(weights) or 1.0)
+        share = self.world.share(micro_batches)
+        for number, (indices, counts) in enumerate(share):
             batch = self.batch([examples.trees[index] for index in indices])
             reference = self.reference_of(examples, indices, batch)
-            with torch.set_grad_enabled(backward), self._precision(self.model):
+            last = number == len(share) - 1
+            with (
+                torch.set_grad_enabled(backward),
+                self._precision(self.model),
+                self.world.syncing(self.unit, last=last),
+            ):
                 if whole:
-                    contribution = whole.contribution(batch, reference)
+                    work = partial(whole.contribution, indices=indices, batch=batch, reference=reference)
                 else:
-                    contribution = self.objective(self.model, batch, reference=reference, baseline=baseline, step=step)
+                    work = partial(self.objective, batch=batch, reference=reference, baseline=baseline, step=step)
+                contribution = self._through(work)
                 if backward:
-                    (contribution.loss / divisor).backward()
-            sums.add(batch, contribution, weight)
-            if between:
+                    (contribution.loss * (scale if counts else 0.0)).backward()
+            if counts:
+                sums.add(indices, batch, contribution, self._weight(examples, indices))
+            if between and self.world.size == 1:  # one process must not leave the others waiting
                 between()
+        sums.total(self.world)
         if backward:
             self.baseline.after_step(sums.metrics())
         return sums
+
+    def _weight(self, examples: Examples, indices: Sequence[int]) -> float:
+        return sum(self.objective.weight(examples.trees[index]) for index in indices)
+
+    def _through(self, work: Callable[..., Contribution]) -> Contribution:
+        """What `work` makes of the model, done as a forward pass of the unit."""
+        # The loss stands alone too: FSDP2 looks for the tensors whose backward pass it must be ready for.
+        _, contribution = self.unit(lambda model: ((found := work(model)).loss, found))
+        return cast("Contribution", contribution)
 
     @torch.no_grad()
     def logps(self, trees: Sequence[PromptTree]) -> Tensor:
         """Log-probs of all completions of one batch of trees, float32 [N]."""
         with self._precision(self.model):
-            return score(self.model, self.batch(trees)).logp
+            logp: Tensor = self.unit(lambda model: score(model, self.batch(trees)).logp)
+            return logp
 
     @torch.no_grad()
     def token_logps(self, trees: Sequence[PromptTree]) -> Tensor:
         """Log-probs of all tokens of all completions of one batch of trees, float32 [M]."""
         with self._precision(self.model):
-            return token_logps(self.model, self.batch(trees))
+            logps: Tensor = self.unit(lambda model: token_logps(model, self.batch(trees)))
+            return logps
 
     @torch.no_grad()
     def scores(self, batch: Batch, reference: Tensor | None) -> Scores:
         """What the objective sees of a batch, without gradient."""
-        assert isinstance(self.objective, PolicyObjective)
+        objective = self.objective
+        assert isinstance(objective, PolicyObjective)
         with self._precision(self.model):
-            return self.objective.scores(self.model, batch, reference)
+            scores: Scores = self.unit(lambda model: objective.scores(model, batch, reference))
+            return scores
 
     def reference_of(self, examples: Examples, indices: Sequence[int], batch: Batch) -> Tensor | None:
         """The reference's log-probs of these examples, which are `batch`, flat; None for a method without one."""
@@ -165,10 +213,12 @@ class Passes:
         if examples.mismatched is None:
             return self.baseline.current(self.device)
         policy, reference = [torch.zeros(0, device=self.device)], [torch.zeros(0, device=self.device)]
-        for indices in micro_batches:
+        for indices, counts in self.world.share(micro_batches):
             trees = [tree for index in indices if (tree := examples.mismatched[index]) is not None]
-            if trees:
-                policy.append(self.logps(trees))
+            # Every process does every pass, even one that says nothing.
+            logps = self.logps(trees or [examples.trees[indices[0]]]) if trees or self.world.size > 1 else None
+            if trees and counts and logps is not None:
+                policy.append(logps)
                 reference.append(self._beside(examples.mismatched_reference, indices))
         baseline = self.baseline if training else KtoBaseline()
         assert isinstance(baseline, KtoBaseline)
@@ -199,14 +249,20 @@ class WholeStep:
         with torch.enable_grad():
             losses = self._objective.losses(trees, replace(scores, logp=logp), None)
             (slopes,) = torch.autograd.grad(losses.sum(), logp)
-        self._slopes = iter(slopes.split([len(part.logp) for part in parts]))
-        self._losses = iter(losses.detach().split([len(batch.trees) for batch in batches]))
+        order = [index for indices in micro_batches for index in indices]
+        sizes = [len(examples.trees[index].completions) for index in order]
+        self._slopes = dict(zip(order, slopes.split(sizes), strict=True))
+        self._losses = dict(zip(order, losses.detach(), strict=True))
 
-    def contribution(self, batch: Batch, reference: Tensor | None) -> Contribution:
-        """The sums of the next micro-batch: the value of its losses, with a graph that has the slopes."""
+    def contribution(
+        self, model: nn.Module, *, indices: Sequence[int], batch: Batch, reference: Tensor | None
+    ) -> Contribution:
+        """The sums of one micro-batch: the value of its losses, with a graph that has the slopes."""
         assert isinstance(self._objective, PolicyObjective)
-        scores = self._objective.scores(self._passes.model, batch, reference)
-        moved = (next(self._slopes) * (scores.logp - scores.logp.detach())).sum()
+        scores = self._objective.scores(model, batch, reference)
+        slopes = torch.cat([self._slopes[index] for index in indices])
+        moved = (slopes * (scores.logp - scores.logp.detach())).sum()
         with torch.no_grad():
             sums, record = self._objective.sums(batch.trees, scores, None), self._objective.record(scores)
-        return Contribution(next(self._losses).sum() + moved, sums, record)
+        losses = torch.stack([self._losses[index] for index in indices])
+        return Contribution(losses.sum() + moved, sums, record)

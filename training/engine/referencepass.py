@@ -10,8 +10,9 @@ from torch import Tensor
 
 from training.engine.baselines import mismatched_trees
 from training.engine.batch import micro_batches
-from training.engine.errors import EngineError
+from training.engine.errors import Cancelled, EngineError
 from training.engine.objectives import Examples
+from training.engine.parallel import World
 from training.engine.passes import Passes
 from training.engine.reference import ReferenceCache
 from training.engine.trees import PromptTree
@@ -21,8 +22,15 @@ class ReferencePass:
     """Adds to examples what the reference says of them; `between` is called after each of its micro-batches."""
 
     def __init__(
-        self, passes: Passes, cache: ReferenceCache, *, token_budget: int, between: Callable[[int], None]
+        self,
+        passes: Passes,
+        cache: ReferenceCache,
+        *,
+        token_budget: int,
+        between: Callable[[int], None],
+        world: World | None = None,
     ) -> None:
+        self._world = world or World()
         self._passes = passes
         self._cache = cache
         self._token_budget = token_budget
@@ -41,14 +49,28 @@ class ReferencePass:
 
     def _logps(self, trees: Sequence[PromptTree], *, by_token: bool) -> list[Tensor]:
         """For every tree float32 [K], or with `by_token` the log-probs of all tokens of its completions."""
-        flat = self._cache.logps(trees, self._compute)
-        of_trees = flat.split([tree.size - len(tree.prompt) for tree in trees])
+        of_trees = self._shared(trees)
         if by_token:
             return list(of_trees)
         return [
             torch.stack([part.sum() for part in tokens.split([len(each) for each in tree.completions])])
             for tree, tokens in zip(trees, of_trees, strict=True)
         ]
+
+    def _shared(self, trees: Sequence[PromptTree]) -> list[Tensor]:
+        """The log-probs of all tokens of every tree, of which each process looks up or computes its share."""
+        own = trees[self._world.rank :: self._world.size]
+        found: list[Tensor] | None = None
+        try:
+            flat = self._cache.logps(own, self._compute)
+            found = list(flat.split([tree.size - len(tree.prompt) for tree in own]))
+        finally:
+            # In trouble too: the others must not wait for this process.
+            parts = self._world.gathered(found)
+        if any(part is None for part in parts):
+            raise Cancelled("Another process could not finish its share of the reference.")
+        shares = [iter(part) for part in parts]
+        return [next(shares[index % self._world.size]) for index in range(len(trees))]
 
     def _compute(self, trees: Sequence[PromptTree]) -> Tensor:
         groups = micro_batches(trees, range(len(trees)), layout=self._passes.layout, token_budget=self._token_budget)

@@ -1,4 +1,4 @@
-"""The training loop: one process, one model, steps that can be stopped and resumed exactly.
+"""The training loop: one model, in one process or several, in steps that can be stopped and resumed exactly.
 
 Every gradient is divided by a count over the whole optimiser step, so neither `token_budget` nor the order of the
 micro-batches changes it. Works without a run folder too:
@@ -28,6 +28,7 @@ from training.engine.files import write_json
 from training.engine.movingreference import moving_reference
 from training.engine.objectives import Examples, Objective
 from training.engine.optimiser import adamw, learning_rate_factor
+from training.engine.parallel import World, whole
 from training.engine.passes import Passes, Sums
 from training.engine.stop import Stop
 
@@ -50,6 +51,7 @@ class Settings:
     layout: Layout = "padded"
     dtype: Literal["float32", "bfloat16"] = "float32"
     checkpoint_seconds: float = 60.0
+    shard: bool = False
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], *, layout: Layout) -> Settings:
@@ -87,6 +89,7 @@ class Trainer:
         settings: Settings,
         pad_id: int,
         reference: nn.Module | None = None,
+        world: World | None = None,
         report: Report | None = None,
         checkpoints: Checkpoints | None = None,
         stop: Stop | None = None,
@@ -97,8 +100,18 @@ class Trainer:
         self.examples = examples
         self.settings = settings
         self.totals = Totals()
-        self.passes = Passes(model, objective, layout=settings.layout, dtype=settings.dtype, pad_id=pad_id)
-        self.passes.moving = moving_reference(objective, reference or model)
+        self.world = world or World()
+        moving = moving_reference(objective, reference or model)
+        self.passes = Passes(
+            model,
+            objective,
+            layout=settings.layout,
+            dtype=settings.dtype,
+            pad_id=pad_id,
+            world=self.world,
+            shard=settings.shard,
+        )
+        self.passes.moving = moving
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._optimizer = adamw(
             self._parameters, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
@@ -146,10 +159,12 @@ class Trainer:
             metrics = self._step()
             if self._report:
                 self._report(self.totals.step, self.steps, metrics)
-            if self._stop.requested:
+            due = self.world.main and time.monotonic() - saved >= self.settings.checkpoint_seconds
+            stop, due = self.world.any(self._stop.requested, due)
+            if stop:
                 self.save()
                 raise Cancelled(f"The run was stopped after step {self.totals.step} of {self.steps}.")
-            if time.monotonic() - saved >= self.settings.checkpoint_seconds:
+            if due:
                 self.save()
                 saved = time.monotonic()
         self.passes.objective.finish(self.model)
@@ -177,10 +192,10 @@ class Trainer:
 
         self._optimizer.zero_grad(set_to_none=True)
         sums = self.passes.over(self.examples, micro_batches, backward=True, step=totals.step)
-        norm = float(nn.utils.clip_grad_norm_(self._parameters, chosen.max_grad_norm or math.inf))
+        norm = float(whole(nn.utils.clip_grad_norm_(self._parameters, chosen.max_grad_norm or math.inf)))
         loss = sums.mean("loss")
         if not math.isfinite(loss + norm):
-            raise self._not_finite(loss, norm, sums, micro_batches)
+            raise self._not_finite(loss, norm, sums)
         if totals.step == 0 and self._on_first_loss:
             self._on_first_loss(loss)
         self._optimizer.step()
@@ -202,15 +217,15 @@ class Trainer:
             "padding": sums.padding / max(sums.tokens + sums.padding, 1),
         }
 
-    def _not_finite(self, loss: float, norm: float, sums: Sums, micro_batches: list[list[int]]) -> EngineError:
+    def _not_finite(self, loss: float, norm: float, sums: Sums) -> EngineError:
         """The refusal to go on, after the offending micro-batches were saved. The weights are those before the step."""
         finite = [bool(torch.isfinite(one)) for one in sums.losses]
         # With finite losses the gradient alone broke, and every micro-batch of the step is under suspicion.
-        suspects = [indices for indices, good in zip(micro_batches, finite, strict=True) if not good] or micro_batches
+        suspects = [indices for indices, good in zip(sums.groups, finite, strict=True) if not good] or sums.groups
         trees = [self.examples.trees[index] for indices in suspects for index in indices]
         rows = sorted(tree.row for tree in trees)
         where = ""
-        if self._bad_batch:
+        if self._bad_batch and self.world.main:
             where = f" They are kept in {self._bad_batch.name}."
             write_json(
                 self._bad_batch,

@@ -32,6 +32,7 @@ from training.engine.modelfiles import (
 )
 from training.engine.objectives import Examples, make_objective
 from training.engine.objectives.paft import ADAPTERS
+from training.engine.parallel import World
 from training.engine.passes import Passes
 from training.engine.progress import Progress
 from training.engine.reference import ReferenceCache
@@ -65,6 +66,8 @@ class TrainingJob:
         self._step = step
         self._begin = REFERENCE_END if uses_reference(self.method, spec.config) else 0.0
         self._device = _device(self.config["device"])
+        self.world = World.join(self._device)
+        self._check_sharding()
         _seed(self.config["seed"])
         self.say(0.0, "Loading the model")
         self._folder = model_folder(spec.model or "")
@@ -101,6 +104,7 @@ class TrainingJob:
             ReferenceCache(cache, weights_sha256(self._reference_folder()), dtype=self.settings.dtype, own=own),
             token_budget=self.config["token_budget"],
             between=between,
+            world=self.world,
         )
         with adapters_off(self.model):
             splits = {name: reader.over(examples) for name, examples in self.splits.items()}
@@ -118,6 +122,7 @@ class TrainingJob:
             settings=self.settings,
             pad_id=self.tokenizer.pad_token_id,
             reference=self._reference_passes().model if self._moves_reference() else None,
+            world=self.world,
             report=self._report,
             checkpoints=checkpoints,
             stop=self._stop,
@@ -160,6 +165,15 @@ class TrainingJob:
                     between=self._stop.check,
                 )
         return figures
+
+    def _check_sharding(self) -> None:
+        """Refuse what looks at whole weights beside the passes."""
+        unfit = self.method.name in ("paft", "tr_dpo") or self.config.get("laplace")
+        if self.config["shard"] and unfit:
+            raise EngineError(
+                f"{self.method.name} with these settings needs whole weights in every process. Set shard to false.",
+                field="config.shard",
+            )
 
     def save(self, folder: Path) -> None:
         """Write the trained model as a folder that transformers opens."""

@@ -12,7 +12,9 @@ from training.engine.errors import Cancelled
 from training.engine.files import whole_folder
 from training.engine.modelfiles import weights_sha256
 from training.engine.objectives import Examples
+from training.engine.parallel import leave, unshard
 from training.engine.progress import read_progress
+from training.engine.ranks import followers
 from training.engine.runfolder import RunFolder
 from training.engine.spec import Spec
 from training.engine.startchecks import end_checks
@@ -21,12 +23,24 @@ from training.engine.trainingjob import TrainingJob
 
 
 def run(spec: Spec, folder: RunFolder, *, stop: Stop) -> dict[str, Any]:
-    """Train as the spec says, going on from the folder's checkpoint; leaves `model/`, returns result.json's content."""
+    """Train as the spec says, going on from the folder's checkpoint; leaves `model/`, returns result.json's content.
+
+    Where the spec asks for several processes, the others are started here; only the first one writes.
+    """
+    with followers(spec.config["processes"], folder.path):
+        try:
+            return _run(spec, folder, stop=stop)
+        finally:
+            leave()
+
+
+def _run(spec: Spec, folder: RunFolder, *, stop: Stop) -> dict[str, Any]:
     checkpoints = Checkpoints(folder.checkpoint)
     done = checkpoints.step()
     folder.progress.rewind(done)
     job = TrainingJob(spec, stop, progress=folder.progress, step=done)
     splits = job.with_reference(_reference_cache(folder), own=folder.checkpoint / "reference")
+    checkpoints.writes = job.world.main
     trainer = job.trainer(splits["train"], checkpoints=checkpoints, bad_batch=folder.path / "bad_batch.json")
     if trainer.resume() == 0:
         trainer.totals.train_seconds = trainer.totals.reference_seconds = job.reference_seconds
@@ -38,6 +52,10 @@ def run(spec: Spec, folder: RunFolder, *, stop: Stop) -> dict[str, Any]:
         raise
     job.check_first_loss(trainer, totals.loss_first or 0.0)
     job.checks += end_checks([line["metrics"] for line in read_progress(folder.progress.path) if line["metrics"]])
+    if spec.config["shard"]:
+        unshard(job.model)
+    if not job.world.main:
+        return {}
     with whole_folder(folder.model) as partial:
         job.save(partial)
     job.say(1.0, f"Finished after {totals.step} steps", step=totals.step, steps=totals.step)
