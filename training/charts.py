@@ -56,9 +56,10 @@ def line_chart(title: str, lines: Sequence[Line], *, x_name: str = "step") -> Sa
     axes = Axes(x=_range(xs), y=(ticks[0], ticks[-1]))
     paths = format_html_join("", "{}", ((_series(axes, line, n),) for n, line in enumerate(drawn, 1)))
     last = "; ".join(f"{line.name} last {_number(line.points[-1][1])}" for line in drawn) or "no points yet"
+    height = HEIGHT if len(drawn) > 1 else HEIGHT - LEGEND
     return format_html(
         '<svg viewBox="0 0 {} {}" role="img" aria-label="{}: {}" font-size="{}">{}{}{}{}</svg>',
-        WIDTH, HEIGHT if len(drawn) > 1 else HEIGHT - LEGEND, title, last, TEXT, _grid(axes, ticks), _x_axis(axes, x_name), paths, _legend(drawn),
+        WIDTH, height, title, last, TEXT, _grid(axes, ticks), _x_axis(axes, x_name), paths, _legend(drawn),
     )  # fmt: skip
 
 
