@@ -122,7 +122,7 @@ class PolicyObjective(Objective):
 
     def scores(self, model: nn.Module, batch: Batch, reference: Tensor | None) -> Scores:
         """What the policy says of a batch."""
-        return score(model, batch, reference=reference, **({"extras": self.extras} if self.extras else {}))
+        return score(model, batch, reference=reference, extras=self.extras)
 
     def __call__(
         self, model: nn.Module, batch: Batch, *, reference: Tensor | None, baseline: Tensor | None, step: int
