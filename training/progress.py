@@ -26,7 +26,7 @@ CHARTS: tuple[tuple[str, str, tuple[tuple[str, str, int], ...]], ...] = (
     ),
     (
         "Moved from the reference",
-        "Nats per token. The distance is the k3 estimate of KL on the data’s completions, not on the policy’s own.",
+        "Nats per token. The distance is KL(reference ‖ policy) on the data’s completions, not on the policy’s own.",
         (("chosen_shift", "chosen", 1), ("rejected_shift", "rejected", 1), ("kl", "distance", 1)),
     ),
     ("Log-probability", "Nats per token.", (("chosen_nll", "chosen", -1), ("rejected_nll", "rejected", -1))),

@@ -85,10 +85,11 @@ def rank_sums(values: Tensor, group: Tensor, rank: Tensor) -> Sums:
 def policy_sums(chosen: Scores, rejected: Scores | None = None) -> Sums:
     """Log-probs of both sides and, with a reference, how far the policy has moved from it.
 
-    ``kl`` is the estimator k3 = e^{-k} + k - 1 ≥ 0 (J. Schulman, Approximating KL divergence, 2020) at the mean
-    log-ratio per token k of each completion, weighed by its tokens. The completions are those of the data, not samples
-    of the policy, so it is a distance on what is trained on and no estimate of the policy's own KL; and as k3 is
-    convex, it is at most the mean over single tokens.
+    ``kl`` is KL(π_ref ‖ π) by the estimator k3 = e^k - k - 1 ≥ 0 (J. Schulman, Approximating KL divergence, 2020) at
+    the mean log-ratio per token k of each completion, weighed by its tokens. The completions are those of the data and
+    not samples of the policy, so it says nothing of what the policy writes now: it is right as far as the reference
+    could have written them, and since k3 is convex, it is at most the mean over single tokens. KL(π ‖ π_ref) cannot be
+    had from them: its weights e^-k explode on every completion that the policy has learnt to avoid.
     """
     sums = _side("chosen", chosen)
     if rejected is not None:
@@ -109,8 +110,8 @@ def _side(name: str, scores: Scores) -> Sums:
 
 
 def _k3(k: Tensor) -> Tensor:
-    # e^{-k} of a policy that lost 80 nats on every token would be infinite, and says no more than e^80 does.
-    return (-k).clamp(max=80).exp() + k - 1
+    # A reference that all but rules a token out would make it infinite, which says no more than e^80 does.
+    return k.clamp(max=80).exp() - k - 1
 
 
 def displacement(steps: Sequence[Mapping[str, float]]) -> float | None:

@@ -58,15 +58,25 @@ def test_the_distance_is_k3_of_the_log_ratio_per_token_weighed_by_tokens():
     chosen = Scores(torch.tensor([-8.0, -1.0]), length, torch.tensor([-10.0, -1.0]))
     rejected = Scores(torch.tensor([-6.0]), torch.tensor([2.0]), torch.tensor([-5.0]))
     found = means(policy_sums(chosen, rejected))
-    expected = (4 * (math.exp(-0.5) + 0.5 - 1) + 2 * (math.exp(0.5) - 0.5 - 1)) / 7
+    expected = (4 * (math.exp(0.5) - 0.5 - 1) + 2 * (math.exp(-0.5) + 0.5 - 1)) / 7
     assert found["kl"] == pytest.approx(expected, rel=1e-5)
     assert found["chosen_shift"] == pytest.approx(2 / 5)
     assert found["rejected_shift"] == pytest.approx(-1 / 2)
 
 
-def test_a_policy_that_broke_down_still_has_a_finite_distance():
-    broken = Scores(torch.tensor([-1e4]), torch.tensor([1.0]), torch.tensor([-1.0]))
-    assert math.isfinite(means(policy_sums(broken))["kl"])
+@pytest.mark.parametrize(("logp", "reference"), [(-1e4, -1.0), (-1.0, -1e4)])
+def test_however_far_apart_the_distance_is_finite(logp, reference):
+    apart = Scores(torch.tensor([logp]), torch.tensor([1.0]), torch.tensor([reference]))
+    assert math.isfinite(means(policy_sums(apart))["kl"])
+
+
+def test_the_distance_is_the_divergence_when_the_reference_wrote_the_completions():
+    reference, policy = torch.tensor([0.7, 0.3]), torch.tensor([0.4, 0.6])
+    # One token each, as often as the reference writes it.
+    drawn = torch.tensor([0] * 7 + [1] * 3)
+    scores = Scores(policy.log()[drawn], torch.ones(10), reference.log()[drawn])
+    divergence = float((reference * (reference / policy).log()).sum())
+    assert means(policy_sums(scores))["kl"] == pytest.approx(divergence, rel=1e-5)
 
 
 def test_without_a_reference_only_the_log_probs_are_said():
