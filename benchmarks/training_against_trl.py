@@ -209,17 +209,23 @@ def memory(bench: Bench) -> list[dict[str, Any]]:
 
 
 def speed_table(found: list[dict[str, Any]]) -> str:
-    lines = ["| case | variant | seconds | of which reference | samples/s | loop MiB | ratio |", "|---|" + "---|" * 6]
+    """Markdown. The losses of reward models differ because each side draws its own head; `--parity` compares those."""
+    heads = ["case", "variant", "seconds", "of which reference", "samples/s", "loop MiB", "ratio", "Δ loss of a step"]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for case in found:
         if "missing" in case:
-            lines.append(f"| {case['case']} | **missing**: {case['missing']} | | | | | |")
+            lines.append(f"| {case['case']} | **missing**: {case['missing']} | | | | | | |")
             continue
         for number, (variant, seconds) in enumerate(case["seconds"].items()):
-            ratio = f"**{case['ratio']:.1f}×**" if number == 0 else ""
+            ratio = difference = ""
+            if number == 0:
+                lists = case["case"].startswith("lists")
+                ratio = f"**{1 / case['ratio']:.2f}× the time**" if lists else f"**{case['ratio']:.1f}×**"
+                difference = f"{case['loss_difference']:.0e}" if case["case"].startswith(("dpo", "kto")) else ""
             lines.append(
                 f"| {case['case'] if number == 0 else ''} | {variant} | {seconds:.2f} | "
                 f"{case['reference_seconds'][variant]:.2f} | {case['samples'] / seconds:.2f} | "
-                f"{case['loop_mib'][variant]:,.0f} | {ratio} |"
+                f"{case['loop_mib'][variant]:,.0f} | {ratio} | {difference} |"
             )
     return "\n".join(lines)
 
