@@ -109,10 +109,10 @@ def _failed(folder: RunFolder, error: Exception) -> int:
     refusal = error if isinstance(error, EngineError) else _known_trouble(error, folder.path)
     code = CRASHED if refusal is None else REFUSED
     if refusal is None:
-        refusal = EngineError(f"The engine broke down ({type(error).__name__}). See {folder.path / 'crash.log'}.")
+        refusal = EngineError(f"The engine broke down ({type(error).__name__}). See {folder.crash_log}.")
     try:
         if code == CRASHED:
-            write_atomic(folder.path / "crash.log", "".join(traceback.format_exception(error)).encode())
+            write_atomic(folder.crash_log, "".join(traceback.format_exception(error)).encode())
         folder.refuse(refusal)
     except OSError as unwritten:
         _say(f"The reason cannot be kept in {folder.path}: {unwritten.strerror}.")

@@ -128,10 +128,15 @@ def placed_like(tensor: Tensor, like: Tensor) -> Tensor:
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)
 
 
-def unshard(model: nn.Module) -> None:
+def unshard(unit: nn.Module) -> None:
     """Puts whole weights in the place of shards, for saving; afterwards the model can no longer be trained."""
+    from torch.distributed.fsdp import FSDPModule
+
     found: dict[Tensor, nn.Parameter] = {}
-    for module in model.modules():
+    for module in unit.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()  # else its state dict would bring the shards back
+    for module in unit.modules():
         for name, parameter in module._parameters.items():
             if isinstance(parameter, DTensor):
                 if parameter not in found:

@@ -31,6 +31,10 @@ class FollowerFolder(RunFolder):
         super().__init__(path, echo=False)
         self.progress = _Silence(path)
 
+    @property
+    def crash_log(self) -> Path:
+        return self.path / f"crash-{os.environ['RANK']}.log"
+
     def open(self, spec: Spec) -> RunFolder:
         return self
 

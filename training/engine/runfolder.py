@@ -45,6 +45,11 @@ class RunFolder:
         return self.path / CHECKPOINT
 
     @property
+    def crash_log(self) -> Path:
+        """Where the traceback of a breakdown goes."""
+        return self.path / "crash.log"
+
+    @property
     def model(self) -> Path:
         """Where a training run leaves its model."""
         return self.path / "model"

@@ -51,11 +51,11 @@ def _run(spec: Spec, folder: RunFolder, *, stop: Stop) -> dict[str, Any]:
         trainer.save()
         raise
     job.check_first_loss(trainer, totals.loss_first or 0.0)
-    job.checks += end_checks([line["metrics"] for line in read_progress(folder.progress.path) if line["metrics"]])
     if spec.config["shard"]:
-        unshard(job.model)
+        unshard(trainer.passes.unit)
     if not job.world.main:
         return {}
+    job.checks += end_checks([line["metrics"] for line in read_progress(folder.progress.path) if line["metrics"]])
     with whole_folder(folder.model) as partial:
         job.save(partial)
     job.say(1.0, f"Finished after {totals.step} steps", step=totals.step, steps=totals.step)

@@ -65,13 +65,13 @@ def trainer(folder: Path, method: str, world: World, *, adapters: bool = False, 
 
 
 def weights(one: Trainer) -> dict[str, torch.Tensor]:
-    return {name: value.detach().clone() for name, value in one.model.named_parameters()}
+    return {name: value.detach().clone() for name, value in one.model.state_dict().items()}
 
 
 def trained(folder: Path, method: str, world: World, **more: Any) -> dict[str, torch.Tensor]:
     found = trainer(folder, method, world, **more)
     totals = found.train()
-    unshard(found.model)
+    unshard(found.passes.unit)
     figures = torch.tensor([totals.loss_first or 0.0, totals.loss_last or 0.0, float(totals.tokens)])
     return weights(found) | {"figures": figures}
 
@@ -99,7 +99,7 @@ def resumed(folder: Path, world: World, kept: Path, **more: Any) -> dict[str, to
     second = trainer(folder, "dpo", world, checkpoints=checkpoints, **more)
     assert second.resume() == 3
     second.train()
-    unshard(second.model)
+    unshard(second.passes.unit)
     return weights(second)
 
 

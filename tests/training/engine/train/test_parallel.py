@@ -1,0 +1,49 @@
+"""A spec with `processes` or a launcher: one command, several processes, one result."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from tests.training.engine.train.conftest import curve, result_of, run, write_spec
+from training.engine.runfolder import is_done
+
+ROOT = Path(__file__).resolve().parents[4]
+
+
+def launched(spec, out, *, launcher=()):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, *launcher, "-m", "training.engine", "run", str(spec), "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def assert_alike(one, other):
+    found, expected = (load_file(out / "model/model.safetensors") for out in (one, other))
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=5e-6)
+    left, right = (result_of(out) for out in (one, other))
+    assert abs(left["eval"]["validation"]["loss"] - right["eval"]["validation"]["loss"]) < 1e-4
+    assert left["tokens"] == right["tokens"]
+    assert len(curve(one)) == len(curve(other))
+
+
+def test_processes_that_shard_the_weights_leave_what_one_process_leaves(tmp_path, tiny_policy_dir):
+    config = {"learning_rate": 1e-4, "batch_size": 8}
+    assert run(write_spec(tmp_path / "one/in", "kto", tiny_policy_dir, **config), tmp_path / "one/out") == 0
+    spec = write_spec(tmp_path / "two/in", "kto", tiny_policy_dir, processes=2, shard=True, **config)
+    launched(spec, tmp_path / "two/out")
+    assert is_done(tmp_path / "two/out")
+    assert_alike(tmp_path / "two/out", tmp_path / "one/out")
+
+
+def test_a_launcher_may_start_the_processes(tmp_path, tiny_policy_dir):
+    spec = write_spec(tmp_path / "in", "dpo", tiny_policy_dir, learning_rate=1e-4)
+    assert run(spec, tmp_path / "one") == 0
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    launched(spec, tmp_path / "two", launcher=torchrun)
+    assert_alike(tmp_path / "two", tmp_path / "one")
