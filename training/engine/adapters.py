@@ -31,7 +31,7 @@ def add_adapters(model: nn.Module, *, rank: int, alpha: float, seed: int = 0, na
     """
     from peft import LoraConfig, inject_adapter_in_model
 
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", lora_dropout=0.0, bias="none")  # type: ignore[arg-type]
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", lora_dropout=0.0, bias="none")
     devices = list(range(torch.cuda.device_count()))
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
@@ -92,7 +92,7 @@ def merged_weights(model: nn.Module) -> dict[str, Tensor]:
         owner, _, last = name.rpartition(".base_layer.")
         if owner in layers and last == "weight":
             for adapter in layers[owner].active_adapters:
-                value = value + layers[owner].get_delta_weight(adapter).to(value.dtype)  # type: ignore[operator]
+                value = value + layers[owner].get_delta_weight(adapter).to(value.dtype)
         merged[name.replace(".base_layer.", ".")] = value
     return merged
 

@@ -49,9 +49,9 @@ class Checkpoints:
         tensors beside the trained weights that change with the run.
         """
         randoms, random_tensors = _random_state()
-        contents = (_trained(model) | dict(others or {}), _optimizer_tensors(optimizer), random_tensors)
+        kept = (_trained(model) | dict(others or {}), _optimizer_tensors(optimizer), random_tensors)
         # Of weights that are sharded, every process has a part, and all must give theirs.
-        contents = tuple({name: whole(value) for name, value in content.items()} for content in contents)
+        contents = [{name: whole(value) for name, value in content.items()} for content in kept]
         if not self.writes or self._path(step).exists():
             return
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -70,7 +70,7 @@ class World:
         """Within, DDP adds gradients up over the processes after a step's last micro-batch only."""
         return unit.no_sync() if isinstance(unit, DistributedDataParallel) and not last else nullcontext()
 
-    def share(self, micro_batches: MicroBatches) -> list[tuple[Sequence[int], bool]]:
+    def share(self, micro_batches: MicroBatches) -> list[tuple[list[int], bool]]:
         """This process's micro-batches, and whether each counts: all processes do as many passes, for they meet in
         each of them, so what cannot be cut any further is done twice and counted once."""
         groups = [list(group) for group in micro_batches]
