@@ -38,7 +38,9 @@ def evaluate(
     """Figures of a whole split, in one pass: {"loss", "n", …} as means and, where the method has them, accuracy with
     its interval and the figures of pairs (`pair_figures`) and lengths.
 
-    `decided` is how many examples the accuracy is over: pairs on which the annotators were exactly split are left out.
+    `decided` is how many judgements the accuracy is over: pairs on which the annotators were exactly split are left
+    out, and a list has all its ordered pairs. As the pairs of one list lean on each other, the interval counts a list
+    once.
     """
     groups = micro_batches(examples.trees, range(len(examples)), layout=passes.layout, token_budget=token_budget)
     sums = passes.over(examples, groups, between=between)
@@ -47,7 +49,8 @@ def evaluate(
         raise EngineError("A held-out figure is not a finite number: the training diverged. Lower learning_rate.")
     decided = sums.count("accuracy")
     if decided:
-        low, high = wilson_interval(figures["accuracy"] * decided, decided)
+        independent = min(decided, len(examples))
+        low, high = wilson_interval(figures["accuracy"] * independent, independent)
         figures |= {"accuracy_low": low, "accuracy_high": high, "decided": int(decided)}
     return figures | record_figures(sums.records)
 

@@ -154,3 +154,14 @@ def test_demonstrations_have_no_figures_of_pairs(tiny_policy_dir):
     found = evaluate(passes(model, make_objective("sft")), Examples(trees), token_budget=10_000)
     assert math.isfinite(found["loss"])
     assert not {"ece", "brier", "slices", "length_correlation"} & found.keys()
+
+
+def test_the_interval_of_lists_counts_each_list_once(tiny_policy_dir):
+    model, _ = load_policy(tiny_policy_dir)
+    targets = {"weight": 1.0, "rank": (0, 1, 2, 3), "rewards": None}
+    trees = [PromptTree(tree.row, tree.prompt, tree.completions, targets) for tree in random_trees(6, completions=4)]
+    passes = Passes(model, make_objective("plackett_luce"), layout="padded", dtype="float32", pad_id=0)
+    reference = [passes.logps([tree]) - torch.tensor([0.3, 0.2, 0.1, 0.0]) for tree in trees]
+    figures = evaluate(passes, Examples(trees, reference), token_budget=512)
+    assert figures["decided"] == 36
+    assert (figures["accuracy_low"], figures["accuracy_high"]) == wilson_interval(6 * figures["accuracy"], 6)
