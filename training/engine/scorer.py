@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from training.engine.attention import FLEX, mask_for
 from training.engine.batch import Batch, Layout, make_batch
 from training.engine.errors import EngineError
 from training.engine.losses.scores import Scores
@@ -113,13 +114,13 @@ def verify_scorer(model: nn.Module, *, pad_id: int = 0) -> None:
 
 
 def supports_trees(model: nn.Module, *, pad_id: int = 0) -> bool:
-    """Whether the model can be masked by segment: a decoder with full attention through SDPA, and equal numbers
-    on a probe."""
+    """Whether the model can be masked by segment: a decoder with full attention through SDPA or
+    FlexAttention, and equal numbers on a probe."""
     policy = causal_model(model)
     config = policy.config
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     windowed = getattr(config, "sliding_window", None) is not None and getattr(config, "use_sliding_window", True)
-    if kinds != {"full_attention"} or windowed or config._attn_implementation != "sdpa":
+    if kinds != {"full_attention"} or windowed or config._attn_implementation not in ("sdpa", FLEX):
         return False
     try:
         with torch.no_grad():
@@ -142,7 +143,7 @@ def _hidden_states(policy: Any, batch: Batch) -> Tensor:
     backbone = policy.base_model
     output: Tensor = backbone(
         input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask,
+        attention_mask=mask_for(policy.config, batch),
         position_ids=batch.position_ids,
         use_cache=False,
     ).last_hidden_state

@@ -16,6 +16,7 @@ import torch
 from training.engine import startchecks
 from training.engine.acceleration import compile_layers, recompute_layers
 from training.engine.adapters import NAME, adapters_off, add_adapters
+from training.engine.attention import use_flex
 from training.engine.batch import Layout
 from training.engine.checkpoint import Checkpoints
 from training.engine.errors import EngineError
@@ -235,6 +236,8 @@ class TrainingJob:
             )
         if self.config["gradient_checkpointing"]:
             recompute_layers(learner)
+        if self.config["attention"] == "flex":
+            use_flex(learner, self._device)
         if self.config["compile"]:
             compile_layers(learner)
         return model, tokenizer

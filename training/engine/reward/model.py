@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from training.engine.attention import mask_for
 from training.engine.batch import Batch
 from training.engine.errors import EngineError
 from training.engine.reward.laplace import Laplace
@@ -129,7 +130,7 @@ class RewardModel(nn.Module):
 
     def _states(self, batch: Batch) -> Tensor:
         """[R, T, D] float32."""
-        inputs: dict[str, Any] = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+        inputs: dict[str, Any] = {"input_ids": batch.input_ids, "attention_mask": mask_for(self.config, batch)}
         if not self.reads_rows:
             # Encoders number their positions themselves (RoBERTa begins at 2).
             inputs |= {"position_ids": batch.position_ids, "use_cache": False}
