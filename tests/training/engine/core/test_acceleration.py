@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.training.engine.core.helpers import gradients, random_trees
-from training.engine.acceleration import recompute_layers
+from training.engine.acceleration import compile_layers, recompute_layers
 from training.engine.adapters import add_adapters
 from training.engine.batch import make_batch
 from training.engine.errors import EngineError
@@ -45,3 +45,26 @@ def test_a_model_that_cannot_recompute_says_so(tiny_policy):
     tiny_policy.supports_gradient_checkpointing = False
     with pytest.raises(EngineError, match="gradient_checkpointing"):
         recompute_layers(tiny_policy)
+
+
+def test_compiled_layers_give_the_same_gradients(tiny_policy, monkeypatch):
+    honest = torch.nn.Module.compile
+    # Tracing is what a model can break; the compiler behind it would take half a minute.
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module, **how: honest(module, backend="eager", **how))
+    batches = [make_batch(random_trees(count, 2, seed=count), layout="tree", pad_id=0) for count in (4, 3)]
+    expected = []
+    for batch in batches:
+        score(tiny_policy, batch).logp.sum().backward()
+        expected.append(gradients(tiny_policy))
+    compile_layers(tiny_policy)
+    for batch, wanted in zip(batches, expected, strict=True):
+        score(tiny_policy, batch).logp.sum().backward()
+        for name, gradient in gradients(tiny_policy).items():
+            assert torch.allclose(gradient, wanted[name], rtol=1e-4, atol=1e-5), name
+
+
+def test_without_a_compiler_compiling_is_refused(tiny_policy, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(EngineError, match="compiler"):
+        compile_layers(tiny_policy)
