@@ -39,13 +39,20 @@ class ReferencePass:
     def over(self, examples: Examples) -> Examples:
         """The examples with `reference` (by token where the objective's extras have `prefix`), and
         `mismatched_reference` where they have mismatched trees."""
-        by_token = "prefix" in self._passes.objective.extras
-        done = replace(examples, reference=self._logps(examples.trees, by_token=by_token))
         if examples.mismatched is None:
-            return done
-        known = [tree for tree in examples.mismatched if tree is not None]
-        found = iter(self._logps(known, by_token=False))
-        return replace(done, mismatched_reference=[None if one is None else next(found) for one in examples.mismatched])
+            by_token = "prefix" in self._passes.objective.extras
+            return replace(examples, reference=self._logps(examples.trees, by_token=by_token))
+        # Both answers stand behind the same prompt, which is read once.
+        both = [
+            tree if other is None else replace(tree, completions=tree.completions + other.completions)
+            for tree, other in zip(examples.trees, examples.mismatched, strict=True)
+        ]
+        logps = self._logps(both, by_token=False)
+        return replace(
+            examples,
+            reference=[found[:1] for found in logps],
+            mismatched_reference=[found[1:] if len(found) > 1 else None for found in logps],
+        )
 
     def _logps(self, trees: Sequence[PromptTree], *, by_token: bool) -> list[Tensor]:
         """For every tree float32 [K], or with `by_token` the log-probs of all tokens of its completions."""

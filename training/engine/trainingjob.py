@@ -91,7 +91,7 @@ class TrainingJob:
         if self.method.baseline == "kl":
             length = self.config["max_length"]
             self.splits = {name: with_mismatched(one, max_length=length) for name, one in self.splits.items()}
-        total = sum(len(one) * (1 if one.mismatched is None else 2) for one in self.splits.values())
+        total = sum(map(len, self.splits.values()))
         done = 0
 
         def between(count: int) -> None:
