@@ -102,7 +102,7 @@ def _environment() -> dict[str, str]:
     return {
         "TOKENIZERS_PARALLELISM": "false",
         "VLLM_CACHE_ROOT": str(caches / "vllm"),
-        "PLUMB_REFERENCE_CACHE": str(caches / "reference"),
+        "PLUMB_REFERENCE_CACHE": os.environ.get("PLUMB_REFERENCE_CACHE") or str(caches / "reference"),
         "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "0"),
     }
 
