@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import resource
 import time
 from collections.abc import Mapping
@@ -10,37 +9,25 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from training.engine import startchecks
-from training.engine.acceleration import compile_layers, recompute_layers
-from training.engine.adapters import NAME, adapters_off, add_adapters
-from training.engine.attention import use_flex
-from training.engine.batch import Layout
+from training.engine.adapters import adapters_off
 from training.engine.checkpoint import Checkpoints
 from training.engine.errors import EngineError
 from training.engine.evaluation import evaluate
+from training.engine.learner import device_of, layout_of, load_learner, reads_rows, seed_everything
 from training.engine.losses import LOSSES
-from training.engine.methods import trains_reward, uses_reference
-from training.engine.modelfiles import (
-    load_policy,
-    load_reward,
-    model_folder,
-    save_policy,
-    save_reward,
-    weights_sha256,
-)
+from training.engine.methods import uses_reference
+from training.engine.modelfiles import load_policy, model_folder, save_policy, save_reward, weights_sha256
 from training.engine.objectives import Examples, make_objective
-from training.engine.objectives.paft import ADAPTERS
 from training.engine.parallel import World
 from training.engine.passes import Passes
 from training.engine.progress import Progress
 from training.engine.reference import ReferenceCache
 from training.engine.referencepass import ReferencePass, with_mismatched
 from training.engine.rendering import conditioned_template
-from training.engine.reward import RewardModel, fit_laplace, pair_trees, prepare, read_pairs_together
-from training.engine.scorer import supports_trees
+from training.engine.reward import RewardModel, fit_laplace, pair_trees, prepare
 from training.engine.spec import Spec
 from training.engine.stop import Stop
 from training.engine.trainer import Settings, Totals, Trainer
@@ -48,8 +35,6 @@ from training.engine.trees import read_trees
 
 # Shares of the whole run on the bar that people see: the reference pass before, the evaluation after the training.
 REFERENCE_END, TRAINING_END = 0.1, 0.95
-# Adapters are what paft is about: it has them even where a run asks for none.
-PAFT_RANK = 8
 
 
 class TrainingJob:
@@ -66,15 +51,14 @@ class TrainingJob:
         self._progress = progress
         self._step = step
         self._begin = REFERENCE_END if uses_reference(self.method, spec.config) else 0.0
-        self._device = _device(self.config["device"])
+        self._device = device_of(self.config["device"])
         self.world = World.join(self._device)
-        self._check_sharding()
-        _seed(self.config["seed"])
+        seed_everything(self.config["seed"])
         self.say(0.0, "Loading the model")
         self._folder = model_folder(spec.model or "")
-        self.model, self.tokenizer = self._load()
+        self.model, self.tokenizer = load_learner(self.method, self.config, self._folder, self._device)
         self.objective = make_objective(self.method.name, self.config)
-        self.settings = Settings.from_config(self.config, layout=self._layout())
+        self.settings = Settings.from_config(self.config, layout=layout_of(self.model, self.config))
         self.say(0.0, "Reading the data")
         self.splits = {split: self._read(split, Path(path)) for split, path in spec.data.items()}
         if isinstance(self.model, RewardModel):
@@ -167,15 +151,6 @@ class TrainingJob:
                 )
         return figures
 
-    def _check_sharding(self) -> None:
-        """Refuse what looks at whole weights beside the passes."""
-        unfit = self.method.name in ("paft", "tr_dpo") or self.config.get("laplace")
-        if self.config["shard"] and unfit:
-            raise EngineError(
-                f"{self.method.name} with these settings needs whole weights in every process. Set shard to false.",
-                field="config.shard",
-            )
-
     def save(self, folder: Path) -> None:
         """Write the trained model as a folder that transformers opens."""
         if self._is_conditional():
@@ -212,36 +187,6 @@ class TrainingJob:
             at = self._step if step is None else step
             self._progress.report(step=at, steps=steps, fraction=fraction, message=message, metrics=metrics)
 
-    def _load(self) -> tuple[Any, Any]:
-        """The model in float32, whatever the arithmetic is: small updates would be lost in bfloat16 weights."""
-        if trains_reward(self.method, self.config):
-            pooling = None if self.config["pooling"] == "auto" else self.config["pooling"]
-            model, tokenizer = load_reward(
-                self._folder, device=str(self._device), pooling=pooling, seed=self.config["seed"]
-            )
-            read_pairs_together(model, self.method, tokenizer)
-            learner = model.backbone
-        else:
-            model, tokenizer = load_policy(self._folder, device=str(self._device))
-            learner = model
-        side_by_side = self.method.name == "paft"
-        if rank := self.config["lora_rank"] or (PAFT_RANK if side_by_side else 0):
-            alpha, seed = self.config["lora_alpha"], self.config["seed"]
-            add_adapters(learner, rank=rank, alpha=alpha, seed=seed, names=ADAPTERS if side_by_side else (NAME,))
-        if side_by_side and self.config["gradient_checkpointing"]:
-            raise EngineError(
-                "paft scores its two adapters apart, which computing layers again would mix up. Set "
-                "gradient_checkpointing to false.",
-                field="config.gradient_checkpointing",
-            )
-        if self.config["gradient_checkpointing"]:
-            recompute_layers(learner)
-        if self.config["attention"] == "flex":
-            use_flex(learner, self._device)
-        if self.config["compile"]:
-            compile_layers(learner)
-        return model, tokenizer
-
     def _read(self, split: str, path: Path) -> Examples:
         kind = self.method.dataset_kind
         trees, report = read_trees(
@@ -249,7 +194,7 @@ class TrainingJob:
             kind=kind,
             tokenizer=self.tokenizer,
             max_length=self.config["max_length"],
-            encoder=self._encoder(),
+            encoder=reads_rows(self.model),
             conditions=(self.config["good"], self.config["bad"]) if self._is_conditional() else None,
         )
         self._stop.check()
@@ -273,20 +218,6 @@ class TrainingJob:
             trees = pair_trees(trees, self.model.separator, report)
             self.data[split] = report.as_dict()
         return Examples(trees)
-
-    def _encoder(self) -> bool:
-        return isinstance(self.model, RewardModel) and self.model.reads_rows
-
-    def _layout(self) -> Layout:
-        wanted: str = self.config["layout"]
-        able = not self._encoder() and supports_trees(self.model)
-        if wanted == "tree" and not able:
-            raise EngineError(
-                "This model's attention cannot be masked by completion, so layout 'tree' would give wrong numbers. "
-                "Set layout to 'auto' or 'padded'.",
-                field="config.layout",
-            )
-        return "padded" if wanted == "padded" or not able else "tree"
 
     def _is_conditional(self) -> bool:
         """Whether the answers stand behind a text that says how good they are."""
@@ -321,20 +252,6 @@ class TrainingJob:
     def _report(self, step: int, steps: int, metrics: Mapping[str, float]) -> None:
         fraction = self._begin + (TRAINING_END - self._begin) * step / steps
         self.say(fraction, f"Training: step {step} of {steps}", step=step, steps=steps, metrics=metrics)
-
-
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise EngineError(
-            "There is no GPU that torch can use here. Set device to 'auto' or 'cpu'.", field="config.device"
-        )
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def _seed(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
 
 
 def _peak_memory(device: torch.device) -> int:
