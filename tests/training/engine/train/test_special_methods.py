@@ -1,4 +1,4 @@
-"""The methods that change more than a loss: conditional SFT its prompts, PAFT its adapters, AOT its step."""
+"""What methods do beyond their loss: SFT with several answers, conditions, adapters side by side, whole steps."""
 
 import json
 from dataclasses import replace
@@ -16,7 +16,7 @@ from training.engine.objectives.paft import ADAPTERS, DEMONSTRATIONS
 from training.engine.passes import Passes
 from training.engine.samplers.prompts import read_prompts
 from training.engine.trainer import Settings, Trainer
-from training.engine.trees import read_trees
+from training.engine.trees import PromptTree, read_trees
 
 
 @pytest.fixture
@@ -151,3 +151,14 @@ def test_the_first_loss_of_aot_is_ln_two(tmp_path, tiny_policy_dir):
     spec = write_spec(tmp_path, "aot", tiny_policy_dir, epochs=1, token_budget=64)
     assert run(spec, tmp_path / "out") == 0
     assert curve(tmp_path / "out")[0]["loss"] == pytest.approx(0.693147, abs=1e-4)
+
+
+def test_several_demonstrations_of_a_prompt_count_by_their_tokens(tiny_policy):
+    trees = [
+        PromptTree(0, (5, 6, 7), ((8, 9, 3), (10, 3), (11, 12, 13, 3)), {"weight": 1.0}),
+        PromptTree(1, (5, 8), ((9, 3),), {"weight": 2.0}),
+    ]
+    passes = Passes(tiny_policy, make_objective("sft"), layout="tree", dtype="float32", pad_id=0)
+    logps = passes.logps(trees).double()
+    expected = -(logps[:3].sum() + 2 * logps[3]) / (9 + 2 * 2)
+    assert passes.over(Examples(trees), [[0, 1]]).mean("loss") == pytest.approx(float(expected), rel=1e-6)
