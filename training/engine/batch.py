@@ -30,14 +30,15 @@ class Batch:
 
     ``attention_mask`` is bool [R, 1, T, T] (layout ``tree``) or long [R, T] (``padded``). Completions are numbered
     tree by tree in the order given, so a batch of pairs has its chosen ones at ``0::2``. Indices are flat over R·T:
-    ``source[m]`` is the position whose hidden state predicts ``target[m]``; ``last[n]`` is the last token of
-    completion n.
+    ``source[m]`` is the position whose hidden state predicts ``target[m]``, ``read`` has each of them once;
+    ``last[n]`` is the last token of completion n.
     """
 
     input_ids: Tensor
     position_ids: Tensor
     attention_mask: Tensor
     source: Tensor
+    read: Tensor
     target: Tensor
     completion: Tensor
     length: Tensor
@@ -187,6 +188,7 @@ class _Builder:
             position_ids=torch.tensor(self.positions).to(device),
             attention_mask=mask.to(device),
             source=torch.tensor(source, dtype=torch.long).to(device),
+            read=torch.tensor(sorted(set(source)), dtype=torch.long).to(device),
             target=torch.tensor(target, dtype=torch.long).to(device),
             completion=torch.repeat_interleave(torch.arange(len(length)), lengths).to(device),
             length=lengths.to(device),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from training.engine.attention import FLEX, mask_for
 from training.engine.batch import Batch, Layout, make_batch
 from training.engine.errors import EngineError
+from training.engine.lastlayer import read_only_at
 from training.engine.losses.scores import Scores
 from training.engine.projection import Projection
 from training.engine.trees import PromptTree
@@ -66,7 +67,8 @@ def _token_scores(model: nn.Module, batch: Batch, chunk: int, certainty: bool) -
     if batch.source.numel() == 0:
         raise EngineError("Log-probs need a prompt before every completion; these trees were read for an encoder.")
     policy = causal_model(model)
-    hidden = _hidden_states(policy, batch)
+    with read_only_at(policy.base_model, batch.read):
+        hidden = _hidden_states(policy, batch)
     states = hidden.reshape(-1, hidden.shape[-1]).index_select(0, batch.source)
     return Projection(policy).logps(states, batch.target, chunk=chunk, certainty=certainty)
 

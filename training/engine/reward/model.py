@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from training.engine.attention import mask_for
 from training.engine.batch import Batch
 from training.engine.errors import EngineError
+from training.engine.lastlayer import read_only_at
 from training.engine.reward.laplace import Laplace
 from training.engine.reward.outputs import Outputs
 
@@ -67,8 +68,16 @@ class RewardModel(nn.Module):
     @property
     def tie_odds(self) -> Tensor | None:
         """How often two equals tie for each time that one of them wins (ν of Davidson, θ - 1 of Rao and Kupper);
-        None for a model that knows no ties."""
-        return None if self.scaled_log_tie_odds is None else (TIE_SCALE * self.scaled_log_tie_odds).exp()[0]
+        None for a model that knows no ties.
+
+        Its gradient is divided by the scale, not multiplied: Adam takes steps of the same size either way, but a
+        gradient a hundred times too large would be nearly all of the norm that clipping looks at, and every other
+        weight's steps would jump with it.
+        """
+        if self.scaled_log_tie_odds is None:
+            return None
+        kept = self.scaled_log_tie_odds.detach()
+        return (TIE_SCALE * kept + (self.scaled_log_tie_odds - kept) / TIE_SCALE).exp()[0]
 
     def reset_head(self, outputs: Outputs) -> None:
         """A new head for these outputs, from the model's seed."""
@@ -92,16 +101,16 @@ class RewardModel(nn.Module):
 
     def features(self, batch: Batch) -> Tensor:
         """What the head reads of every completion, float32 [N, D]."""
-        states = self._states(batch)
         if self.pooling == "last":
-            return states.reshape(-1, states.shape[-1]).index_select(0, batch.last)
-        if self.pooling == "cls":
-            return states[:, 0]
+            return self._states_at(batch, batch.last)
         if self.pooling == "tokens":
             place, completion = completion_tokens(batch)
-            of_tokens = states.reshape(-1, states.shape[-1]).index_select(0, place)
+            of_tokens = self._states_at(batch, place)
             total = of_tokens.new_zeros(batch.length.numel(), of_tokens.shape[-1])
             return total.index_add(0, completion, of_tokens) / batch.length[:, None]
+        states = self._states(batch)
+        if self.pooling == "cls":
+            return states[:, 0]
         mask = batch.attention_mask[:, :, None].float()
         return (states * mask).sum(1) / mask.sum(1)
 
@@ -112,10 +121,10 @@ class RewardModel(nn.Module):
         """
         if self.pooling != "tokens":
             raise ValueError(f"a model with pooling {self.pooling!r} gives no values to tokens; train it with 'tokens'")
-        states = self._states(batch)
         place, _ = completion_tokens(batch)
+        states = self._states_at(batch, place)
         with torch.autocast(states.device.type, enabled=False):
-            rows = self.head(states.reshape(-1, states.shape[-1]).index_select(0, place))
+            rows = self.head(states)
         return self.outputs.combine(self.outputs.compose(rows))
 
     def uncertainty(self, batch: Batch) -> Tensor:
@@ -127,6 +136,12 @@ class RewardModel(nn.Module):
     def normalised(self, values: Tensor) -> Tensor:
         """Values with mean 0 and standard deviation 1 on held-out completions."""
         return (values - self.mean) / self.std
+
+    def _states_at(self, batch: Batch, places: Tensor) -> Tensor:
+        """float32 [P, D] at flat places, of which none comes twice."""
+        with read_only_at(self.backbone, places):
+            states = self._states(batch)
+        return states.reshape(-1, states.shape[-1]).index_select(0, places)
 
     def _states(self, batch: Batch) -> Tensor:
         """[R, T, D] float32."""
