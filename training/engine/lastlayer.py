@@ -30,7 +30,7 @@ def read_only_at(backbone: Any, rows: Tensor) -> Iterator[None]:
         read: Tensor = everywhere(flat.index_select(0, rows))
         return flat.new_zeros(flat.shape, dtype=read.dtype).index_copy(0, rows, read).view_as(states)
 
-    block.forward = forward  # type: ignore[method-assign]
+    block.forward = forward
     try:
         yield
     finally:
