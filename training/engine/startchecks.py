@@ -27,8 +27,11 @@ LENGTH_SHARE = 0.65
 KTO_RATIO = (0.5, 2.0)
 # z₀ is a mean over the mismatched completions of one step; of fewer than four it is mostly noise (TRL issue 2554).
 KTO_BATCH = 4
-# bfloat16 rounds each log-prob by about 0.03, and the two passes pad differently: hundreds of tokens add up.
-LOSS_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.2}
+# Nats by which the two passes' log-ratios may differ: they pad differently, and bfloat16 rounds each log-prob by about
+# 0.03, which adds up over hundreds of tokens.
+RATIO_TOLERANCE = {"float32": 2e-3, "bfloat16": 4.0}
+# A loss may be as far off as its slope makes of these nats (IPO's slope is 200 times DPO's), and as this slope does.
+LEAST_SLOPE = 0.05
 
 
 Level = Literal["ok", "warning", "refused"]
@@ -124,12 +127,13 @@ def overlap_check(train: Path, held_out: Path, split: str) -> Check:
     return Check(f"{split}.overlap", "warning" if shared else "ok", message, shared)
 
 
-def first_loss_check(loss: float, expected: float, *, dtype: str) -> Check:
-    """At step 0 policy and reference are the same, so the loss is known beforehand (ln 2 for DPO).
+def first_loss_check(loss: float, expected: float, *, dtype: str, slope: float = 0.0) -> Check:
+    """At step 0 policy and reference are the same, so the loss is known beforehand (ln 2 for DPO); ``slope`` is how
+    fast it changes there, per nat of log-ratio.
 
     Raises EngineError when it is another.
     """
-    if not abs(loss - expected) <= LOSS_TOLERANCE[dtype]:
+    if not abs(loss - expected) <= RATIO_TOLERANCE[dtype] * max(slope, LEAST_SLOPE):
         raise EngineError(
             f"The first loss is {loss:.6f} and must be {expected:.6f}, for policy and reference are still the same. "
             "The reference's log-probs do not belong to this data or this model; delete the run's checkpoint folder.",

@@ -123,7 +123,8 @@ class TrainingJob:
         first = [trainer.examples.trees[index] for indices in trainer.plan(0)[0] for index in indices]
         expected = self.objective.first_loss(first)
         if expected is not None:
-            self.checks.append(startchecks.first_loss_check(loss, expected, dtype=self.settings.dtype))
+            slope = self.objective.first_slope(first)
+            self.checks.append(startchecks.first_loss_check(loss, expected, dtype=self.settings.dtype, slope=slope))
 
     def evaluate(self, trainer: Trainer, splits: Mapping[str, Examples]) -> dict[str, dict[str, Any]]:
         """The figures of every held-out split; a reward model is normalised by the first of them, and learns how sure

@@ -101,6 +101,10 @@ class Objective(ABC):
         """The mean loss of these trees while the policy equals its reference; None where that says nothing."""
         return None
 
+    def first_slope(self, trees: Sequence[PromptTree]) -> float:
+        """By how much that loss changes for a nat by which the first completion of each tree leads the others."""
+        return 0.0
+
     def finish(self, model: nn.Module) -> None:  # noqa: B027 - most methods have nothing to do
         """Bring the trained model into the form in which it is evaluated and saved; doing it twice does no harm."""
 
@@ -140,6 +144,12 @@ class PolicyObjective(Objective):
         found = [float(self.losses(trees, _at_reference(trees, level), torch.zeros(())).sum()) for level in (0.0, -1.0)]
         return found[0] / total if abs(found[0] - found[1]) <= 1e-6 * abs(found[0]) else None
 
+    def first_slope(self, trees: Sequence[PromptTree]) -> float:
+        lead = 1e-2
+        moved = self.losses(trees, _at_reference(trees, 0.0, lead=lead), torch.zeros(())).sum()
+        still = self.losses(trees, _at_reference(trees, 0.0), torch.zeros(())).sum()
+        return float((moved - still).abs()) / (lead * sum(map(self.weight, trees)))
+
 
 def targets(trees: Sequence[PromptTree], name: str, like: Tensor, *, default: float = 0.0) -> Tensor:
     """A target of every tree as [G], on the device and in the type of `like`; `default` where a row does not say."""
@@ -147,9 +157,11 @@ def targets(trees: Sequence[PromptTree], name: str, like: Tensor, *, default: fl
     return torch.tensor([default if one is None else one for one in given], dtype=like.dtype, device=like.device)
 
 
-def _at_reference(trees: Sequence[PromptTree], level: float) -> Scores:
-    """Scores of a policy that equals its reference, with `level` nats per token."""
+def _at_reference(trees: Sequence[PromptTree], level: float, *, lead: float = 0.0) -> Scores:
+    """Scores of a policy that equals its reference, with `level` nats per token; `lead` nats apart from it, up for the
+    first completion of a tree and down for the others."""
     lengths = torch.tensor([len(completion) for tree in trees for completion in tree.completions])
-    logp = level * lengths
+    logp = (level * lengths).double()
+    side = torch.tensor([lead if k == 0 else -lead for tree in trees for k in range(len(tree.completions))])
     # A certainty that moves with the level tells losses apart that look at it: their first loss depends on the model.
-    return Scores(logp, lengths, logp, logp, logp, torch.full((len(lengths),), level))
+    return Scores(logp + side, lengths, logp, logp + side, logp, torch.full((len(lengths),), level))

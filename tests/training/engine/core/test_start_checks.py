@@ -1,11 +1,15 @@
 """What a run notices before it learns: a figure, and a cure where something is wrong."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.training.engine.conftest import user
+from tests.training.engine.core.helpers import random_trees
 from training.engine import startchecks
 from training.engine.errors import EngineError
 from training.engine.losses import LOSSES
+from training.engine.objectives import make_objective
 from training.engine.startchecks import Check
 from training.engine.trees import DataReport, PromptTree
 
@@ -174,6 +178,16 @@ def test_a_first_loss_that_cannot_be_is_refused():
     for loss in (0.7, float("nan")):
         with pytest.raises(EngineError, match="first loss"):
             startchecks.first_loss_check(loss, 0.693147, dtype="float32")
+
+
+def test_a_first_loss_may_be_off_by_what_a_steep_loss_makes_of_rounding():
+    trees = random_trees(4, completions=2)
+    trees = [replace(tree, targets={"weight": 1.0, "p": 1.0, "margin": None}) for tree in trees]
+    slopes = {name: make_objective(name).first_slope(trees) for name in ("dpo", "ipo", "sppo_hard")}
+    assert slopes == pytest.approx({"dpo": 0.1, "ipo": 20.0, "sppo_hard": 2000.0}, rel=1e-2)  # of both sides together
+    assert startchecks.first_loss_check(25.03, 25.0, dtype="float32", slope=slopes["ipo"]).level == "ok"
+    with pytest.raises(EngineError, match="first loss"):
+        startchecks.first_loss_check(25.1, 25.0, dtype="float32", slope=slopes["ipo"])
 
 
 def test_displacement_is_looked_at_when_the_run_is_over():
