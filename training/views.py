@@ -140,8 +140,10 @@ def _settings(run: Run) -> dict[str, list[tuple[str, Any]]]:
     method = LOSSES.get(run.method)
     own = method.defaults() if method else {}
     defaults = {one.name: one.default for one in parameters(run.task, method)}
-    chosen = {name: value for name, value in run.config.items() if name in own or value != defaults.get(name)}
-    usual = {name: value for name, value in run.config.items() if name not in chosen}
+    # In the order of the table: PostgreSQL keeps the keys of JSON in one of its own.
+    known = {name: run.config[name] for name in (*defaults, *run.config) if name in run.config}
+    chosen = {name: value for name, value in known.items() if name in own or value != defaults.get(name)}
+    usual = {name: value for name, value in known.items() if name not in chosen}
     return {
         part: [(name.replace("_", " "), "none" if value == "" else value) for name, value in values.items()]
         for part, values in (("chosen", chosen), ("usual", usual))
