@@ -132,6 +132,8 @@ def read_trees(
         tree = _tree(row, kind, renderer, report, conditions)
         if tree is not None:
             trees.append(tree)
+    if not report.rows:
+        raise EngineError(f"{report.file} has no rows. Choose another dataset version.", field="data")
     if not trees:
         raise EngineError(
             f"{report.file} leaves nothing to learn from: of {report.rows} rows, {report.dropped_too_long} are longer "

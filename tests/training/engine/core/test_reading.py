@@ -365,3 +365,8 @@ def test_an_encoder_leaves_out_earlier_messages_for_both_answers_and_counts_it(r
         assert "capital" in encoder_tokenizer.decode(completion)
         assert "dog dog" not in encoder_tokenizer.decode(completion)
         assert len(completion) <= 64
+
+
+def test_a_file_without_rows_says_so(write_rows, tiny_tokenizer):
+    with pytest.raises(EngineError, match="has no rows"):
+        read_trees(write_rows([], name="empty.jsonl"), kind="pairwise", tokenizer=tiny_tokenizer, max_length=64)
