@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
+import sys
 from typing import Any
 
 import torch
@@ -10,6 +12,24 @@ from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from training.engine.errors import EngineError
+
+# Of <malloc.h>: when the top of the heap goes back to the system, how many blocks may be mapped by themselves.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_NEVER = 2**31 - 1
+
+
+def keep_freed_memory() -> None:
+    """Has glibc keep what this process frees, for the next pass to take.
+
+    Otherwise every block of more than 32 MiB (the logits of a chunk) comes from the system and goes back to it, and its
+    pages are zeroed each time: 8 % of a DPO run on two cores. Does nothing where the C library is another one.
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, _NEVER)
 
 
 def recompute_layers(model: Any) -> None:

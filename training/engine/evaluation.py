@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.engine.batch import micro_batches
 from training.engine.errors import EngineError
 from training.engine.objectives import Examples, Record
 from training.engine.passes import Passes
@@ -32,9 +31,7 @@ def wilson_interval(successes: float, n: float) -> tuple[float, float]:
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
 
 
-def evaluate(
-    passes: Passes, examples: Examples, *, token_budget: int, between: Callable[[], None] | None = None
-) -> dict[str, Any]:
+def evaluate(passes: Passes, examples: Examples, *, between: Callable[[], None] | None = None) -> dict[str, Any]:
     """Figures of a whole split, in one pass: {"loss", "n", …} as means and, where the method has them, accuracy with
     its interval and the figures of pairs (`pair_figures`) and lengths.
 
@@ -42,8 +39,7 @@ def evaluate(
     out, and a list has all its ordered pairs. As the pairs of one list lean on each other, the interval counts a list
     once.
     """
-    groups = micro_batches(examples.trees, range(len(examples)), layout=passes.layout, token_budget=token_budget)
-    sums = passes.over(examples, groups, between=between)
+    sums = passes.over(examples, passes.cut(examples.trees), between=between)
     figures: dict[str, Any] = {**sums.metrics(), "n": len(examples)}
     if not all(math.isfinite(value) for value in figures.values()):
         raise EngineError("A held-out figure is not a finite number: the training diverged. Lower learning_rate.")

@@ -79,7 +79,7 @@ class World:
             group = groups[longest]
             groups[longest : longest + 1] = [group[: len(group) // 2], group[len(group) // 2 :]]
         spare = -len(groups) % self.size
-        dealt = [(group, True) for group in groups] + [(groups[-1], False)] * spare
+        dealt = [(group, True) for group in groups] + [(group, False) for group in groups[-1:]] * spare
         return dealt[self.rank :: self.size]
 
     def gathered(self, value: Any) -> list[Any]:

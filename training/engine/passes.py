@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from training.engine.baselines import KtoBaseline, new_baseline
-from training.engine.batch import Batch, Layout, make_batch
+from training.engine.batch import Batch, Layout, make_batch, micro_batches
 from training.engine.losses import Scores
 from training.engine.movingreference import MovingReference
 from training.engine.objectives import Contribution, Examples, Objective, PolicyObjective, Record
@@ -96,10 +96,12 @@ class Passes:
         layout: Layout,
         dtype: Literal["float32", "bfloat16"],
         pad_id: int,
+        token_budget: int = 4096,
         world: World | None = None,
         shard: bool = False,
     ) -> None:
         self.model = model
+        self.token_budget = token_budget
         self.world = world or World()
         self.unit = self.world.wrap(model, shard=shard, bfloat16=dtype == "bfloat16")
         self.objective = objective
@@ -113,6 +115,10 @@ class Passes:
     def batch(self, trees: Sequence[PromptTree]) -> Batch:
         """The trees as one batch on the model's device."""
         return make_batch(trees, layout=self.layout, pad_id=self.pad_id, device=self.device)
+
+    def cut(self, trees: Sequence[PromptTree]) -> list[list[int]]:
+        """All trees in groups of similar length, each as large as one pass may be: micro-batches of indices."""
+        return micro_batches(trees, range(len(trees)), layout=self.layout, token_budget=self.token_budget)
 
     def _precision(self, model: nn.Module) -> AbstractContextManager[None]:
         """bfloat16 arithmetic of `model` where the run asks for it; weights and log-probs stay float32."""
@@ -213,13 +219,14 @@ class Passes:
         if examples.mismatched is None:
             return self.baseline.current(self.device)
         policy, reference = [torch.zeros(0, device=self.device)], [torch.zeros(0, device=self.device)]
-        for indices, counts in self.world.share(micro_batches):
-            trees = [tree for index in indices if (tree := examples.mismatched[index]) is not None]
-            # Every process does every pass, even one that says nothing.
-            logps = self.logps(trees or [examples.trees[indices[0]]]) if trees or self.world.size > 1 else None
-            if trees and counts and logps is not None:
+        step = [index for indices in micro_batches for index in indices if examples.mismatched[index] is not None]
+        trees = [tree for index in step if (tree := examples.mismatched[index]) is not None]
+        # Lengths are mismatched too: groups of their own have less padding than those of the matched completions.
+        for group, counts in self.world.share(self.cut(trees)):
+            logps = self.logps([trees[number] for number in group])
+            if counts:
                 policy.append(logps)
-                reference.append(self._beside(examples.mismatched_reference, indices))
+                reference.append(self._beside(examples.mismatched_reference, [step[number] for number in group]))
         baseline = self.baseline if training else KtoBaseline()
         assert isinstance(baseline, KtoBaseline)
         return baseline.update(torch.cat(policy), torch.cat(reference))

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from training.engine.baselines import mismatched_trees
-from training.engine.batch import micro_batches
 from training.engine.errors import Cancelled, EngineError
 from training.engine.objectives import Examples
 from training.engine.parallel import World
@@ -26,14 +25,12 @@ class ReferencePass:
         passes: Passes,
         cache: ReferenceCache,
         *,
-        token_budget: int,
         between: Callable[[int], None],
         world: World | None = None,
     ) -> None:
         self._world = world or World()
         self._passes = passes
         self._cache = cache
-        self._token_budget = token_budget
         self._between = between
 
     def over(self, examples: Examples) -> Examples:
@@ -80,9 +77,8 @@ class ReferencePass:
         return [next(shares[index % self._world.size]) for index in range(len(trees))]
 
     def _compute(self, trees: Sequence[PromptTree]) -> Tensor:
-        groups = micro_batches(trees, range(len(trees)), layout=self._passes.layout, token_budget=self._token_budget)
         found: list[Tensor] = [torch.zeros(0)] * len(trees)
-        for indices in groups:
+        for indices in self._passes.cut(trees):
             logps = self._passes.token_logps([trees[index] for index in indices]).cpu()
             parts = logps.split([trees[index].size - len(trees[index].prompt) for index in indices])
             for index, part in zip(indices, parts, strict=True):

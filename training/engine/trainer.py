@@ -108,6 +108,7 @@ class Trainer:
             layout=settings.layout,
             dtype=settings.dtype,
             pad_id=pad_id,
+            token_budget=settings.token_budget,
             world=self.world,
             shard=settings.shard,
         )

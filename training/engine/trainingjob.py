@@ -87,7 +87,6 @@ class TrainingJob:
         reader = ReferencePass(
             self._reference_passes(),
             ReferenceCache(cache, weights_sha256(self._reference_folder()), dtype=self.settings.dtype, own=own),
-            token_budget=self.config["token_budget"],
             between=between,
             world=self.world,
         )
@@ -133,8 +132,7 @@ class TrainingJob:
         def figures_of(name: str) -> dict[str, Any]:
             message = f"Evaluating on {name}: {len(splits[name])} examples"
             self.say(TRAINING_END, message, step=trainer.totals.step, steps=trainer.steps)
-            budget = self.config["token_budget"]
-            return evaluate(trainer.passes, splits[name], token_budget=budget, between=self._stop.check)
+            return evaluate(trainer.passes, splits[name], between=self._stop.check)
 
         figures = {name: figures_of(name) for name in splits if name != "train"}
         if isinstance(self.model, RewardModel):
@@ -248,6 +246,7 @@ class TrainingJob:
             layout=self.settings.layout,
             dtype=self.settings.dtype,
             pad_id=self.tokenizer.pad_token_id,
+            token_budget=self.settings.token_budget,
         )
 
     def _report(self, step: int, steps: int, metrics: Mapping[str, float]) -> None:

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from training.engine.acceleration import keep_freed_memory
 from training.engine.checkpoint import Checkpoints
 from training.engine.errors import Cancelled
 from training.engine.files import whole_folder
@@ -27,6 +28,7 @@ def run(spec: Spec, folder: RunFolder, *, stop: Stop) -> dict[str, Any]:
 
     Where the spec asks for several processes, the others are started here; only the first one writes.
     """
+    keep_freed_memory()
     with followers(spec.config["processes"], folder.path):
         try:
             return _run(spec, folder, stop=stop)

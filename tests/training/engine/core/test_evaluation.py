@@ -93,8 +93,8 @@ def pairs(count=14):
     ]
 
 
-def passes(model, objective):
-    return Passes(model, objective, layout="tree", dtype="float32", pad_id=0)
+def passes(model, objective, **settings):
+    return Passes(model, objective, layout="tree", dtype="float32", pad_id=0, **settings)
 
 
 def test_a_reward_model_is_evaluated_in_one_pass_however_it_is_cut(tiny_policy_dir, monkeypatch):
@@ -109,9 +109,9 @@ def test_a_reward_model_is_evaluated_in_one_pass_however_it_is_cut(tiny_policy_d
 
     monkeypatch.setattr(type(model), "forward", counted)
     runner = passes(model, make_objective("bradley_terry"))
-    whole = evaluate(runner, Examples(trees), token_budget=10_000)
+    whole = evaluate(runner, Examples(trees))
     assert sorted(seen) == list(range(14))
-    parts = evaluate(runner, Examples(trees), token_budget=60)
+    parts = evaluate(passes(model, runner.objective, token_budget=60), Examples(trees))
     for name in ("ece", "brier", "length_correlation", "accuracy"):
         assert parts[name] == pytest.approx(whole[name], abs=1e-5), name
     assert parts["slices"].keys() == whole["slices"].keys() >= {"chosen_longer", "chosen_shorter", "even"}
@@ -125,7 +125,7 @@ def test_the_figures_are_those_of_the_model_s_own_values(tiny_policy_dir):
     runner = passes(model, make_objective("bradley_terry"))
     with torch.no_grad():
         values = model(runner.batch(trees)).double().numpy()
-    found = evaluate(runner, Examples(trees), token_budget=10_000)
+    found = evaluate(runner, Examples(trees))
     lengths = [len(completion) for tree in trees for completion in tree.completions]
     assert found["length_correlation"] == pytest.approx(stats.spearmanr(values, lengths).statistic, abs=1e-5)
     p = np.array([tree.targets["p"] for tree in trees])
@@ -141,7 +141,7 @@ def test_a_policy_is_judged_by_its_implicit_rewards(tiny_policy_dir):
         logp = runner.logps(trees)
     shift = torch.linspace(-2, 2, len(logp))
     reference = list((logp - shift).split(2))
-    found = evaluate(runner, Examples(trees, reference), token_budget=10_000)
+    found = evaluate(runner, Examples(trees, reference))
     p = torch.tensor([tree.targets["p"] for tree in trees])
     gap = 0.5 * (shift[0::2] - shift[1::2])
     assert found["brier"] == pytest.approx(float((torch.sigmoid(gap) - p).square().mean()), abs=1e-4)
@@ -151,7 +151,7 @@ def test_a_policy_is_judged_by_its_implicit_rewards(tiny_policy_dir):
 def test_demonstrations_have_no_figures_of_pairs(tiny_policy_dir):
     model, _ = load_policy(tiny_policy_dir)
     trees = [PromptTree(one.row, one.prompt, one.completions, {"weight": 1.0}) for one in random_trees(4, 1)]
-    found = evaluate(passes(model, make_objective("sft")), Examples(trees), token_budget=10_000)
+    found = evaluate(passes(model, make_objective("sft")), Examples(trees))
     assert math.isfinite(found["loss"])
     assert not {"ece", "brier", "slices", "length_correlation"} & found.keys()
 
@@ -162,6 +162,6 @@ def test_the_interval_of_lists_counts_each_list_once(tiny_policy_dir):
     trees = [PromptTree(tree.row, tree.prompt, tree.completions, targets) for tree in random_trees(6, completions=4)]
     passes = Passes(model, make_objective("plackett_luce"), layout="padded", dtype="float32", pad_id=0)
     reference = [passes.logps([tree]) - torch.tensor([0.3, 0.2, 0.1, 0.0]) for tree in trees]
-    figures = evaluate(passes, Examples(trees, reference), token_budget=512)
+    figures = evaluate(passes, Examples(trees, reference))
     assert figures["decided"] == 36
     assert (figures["accuracy_low"], figures["accuracy_high"]) == wilson_interval(6 * figures["accuracy"], 6)

@@ -89,7 +89,7 @@ def test_its_held_out_figures_do_not_depend_on_the_order_and_know_the_lengths(ti
     model = preference_model(tiny_policy_dir)
     passes = Passes(model, make_objective("preference_model"), layout="tree", dtype="float32", pad_id=0)
     trees = pairs(9)
-    found = evaluate(passes, Examples([pair_tree(tree, SEPARATOR) for tree in trees]), token_budget=500)
+    found = evaluate(passes, Examples([pair_tree(tree, SEPARATOR) for tree in trees]))
     probability = torch.stack([preference(model, tree, layout="tree", pad_id=0)[0, 1] for tree in trees])
     assert found["brier"] == pytest.approx(float((probability - 1).square().mean()), abs=1e-5)
     assert found["accuracy"] == pytest.approx(float((probability > 0.5).float().mean()))
@@ -98,7 +98,7 @@ def test_its_held_out_figures_do_not_depend_on_the_order_and_know_the_lengths(ti
     turned = [
         PromptTree(one.row, one.prompt, one.completions, {**one.targets, "p": 0.0}) for one in map(swapped, trees)
     ]
-    again = evaluate(passes, Examples([pair_tree(tree, SEPARATOR) for tree in turned]), token_budget=500)
+    again = evaluate(passes, Examples([pair_tree(tree, SEPARATOR) for tree in turned]))
     for name in ("accuracy", "brier", "ece", "loss"):
         assert again[name] == pytest.approx(found[name], abs=1e-5), name
 

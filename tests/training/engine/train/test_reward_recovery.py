@@ -98,13 +98,13 @@ def test_held_out_completions_are_ranked_as_the_scorer_ranks_them(judge):
 
 def test_its_probabilities_can_be_believed_until_they_are_exaggerated(judge):
     held_out = Examples(sampled_pairs(2000, seed=78))
-    honest = evaluate(judge.passes, held_out, token_budget=1000)
+    honest = evaluate(judge.passes, held_out)
     assert honest["ece"] < 0.03
     boastful = copy.deepcopy(judge.model)
     with torch.no_grad():
         boastful.head.weight *= 4
     passes = Passes(boastful, judge.passes.objective, layout="tree", dtype="float32", pad_id=0)
-    exaggerated = evaluate(passes, held_out, token_budget=1000)
+    exaggerated = evaluate(passes, held_out)
     assert exaggerated["ece"] > 0.08
     assert exaggerated["brier"] > honest["brier"]
     assert exaggerated["accuracy"] == honest["accuracy"]
