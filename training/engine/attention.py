@@ -30,9 +30,10 @@ def use_flex(model: Any, device: torch.device) -> None:
 
 
 def mask_for(config: Any, batch: Batch) -> Any:
-    """The batch's mask in the form that a model of this configuration takes."""
+    """The batch's mask in the form that a model of this configuration takes; None where its own causal one will do,
+    with which SDPA leaves out what nobody sees."""
     if batch.layout != "tree" or config._attn_implementation != FLEX:
-        return batch.attention_mask
+        return None if batch.causal else batch.attention_mask
     from torch.nn.attention.flex_attention import create_block_mask
 
     visible = batch.attention_mask

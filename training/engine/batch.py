@@ -28,7 +28,8 @@ FREE_PADDING = 64  # positions of padding that cost less than another pass
 class Batch:
     """R rows of T tokens that hold N completions of G trees, M completion tokens in all.
 
-    ``attention_mask`` is bool [R, 1, T, T] (layout ``tree``) or long [R, T] (``padded``). Completions are numbered
+    ``attention_mask`` is bool [R, 1, T, T] (layout ``tree``) or long [R, T] (``padded``); ``causal`` says that a tree's
+    mask hides nothing but what is later, as every row has one completion behind its prompt. Completions are numbered
     tree by tree in the order given, so a batch of pairs has its chosen ones at ``0::2``. Indices are flat over R·T:
     ``source[m]`` is the position whose hidden state predicts ``target[m]``, ``read`` has each of them once;
     ``last[n]`` is the last token of completion n.
@@ -37,6 +38,7 @@ class Batch:
     input_ids: Tensor
     position_ids: Tensor
     attention_mask: Tensor
+    causal: bool
     source: Tensor
     read: Tensor
     target: Tensor
@@ -183,10 +185,14 @@ class _Builder:
         group = [index for index, tree in enumerate(trees) for _ in tree.completions]
         tokens_in = int((tree >= 0).sum())
         lengths = torch.tensor(length)
+        causal = layout == "tree" and len(trees) == len(self.ids) == len(self.spans)
+        # Counted on behind a row's end, for transformers takes any other number for the start of a new text.
+        positions = [list(range(self.width)) for _ in self.ids] if causal else self.positions
         return Batch(
             input_ids=torch.tensor(self.ids).to(device),
-            position_ids=torch.tensor(self.positions).to(device),
+            position_ids=torch.tensor(positions).to(device),
             attention_mask=mask.to(device),
+            causal=causal,
             source=torch.tensor(source, dtype=torch.long).to(device),
             read=torch.tensor(sorted(set(source)), dtype=torch.long).to(device),
             target=torch.tensor(target, dtype=torch.long).to(device),

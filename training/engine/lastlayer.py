@@ -83,7 +83,7 @@ def _attend_where_read(
     rows, width = module.rows_read, query.shape[2]
     counts = (rows // width).bincount(minlength=len(query))
     most = int(counts.max())
-    if attention_mask is None or attention_mask.dim() != 4 or most > WORTH * width:
+    if most > WORTH * width or (attention_mask is None and not module.is_causal):
         found: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
         return found
     # As many queries of every row; a row with fewer repeats its first position, which is passed over in the end.
@@ -92,8 +92,12 @@ def _attend_where_read(
     chosen[real] = rows
     flat = chosen.flatten()
     queries = query.transpose(1, 2).flatten(0, 1).index_select(0, flat).unflatten(0, chosen.shape).transpose(1, 2)
-    mask = attention_mask.expand(len(query), -1, -1, -1).flatten(0, 2).index_select(0, flat)
-    output, _ = sdpa_attention_forward(module, queries, key, value, mask.unflatten(0, chosen.shape)[:, None], **options)
+    if attention_mask is None:
+        visible = torch.arange(width, device=rows.device) <= (flat % width)[:, None]
+    else:
+        visible = attention_mask.expand(len(query), -1, -1, -1).flatten(0, 2).index_select(0, flat)
+    visible = visible.unflatten(0, chosen.shape)[:, None]
+    output, _ = sdpa_attention_forward(module, queries, key, value, visible, **options)
     return _spread(output[real], rows, (len(query), width)), None
 
 

@@ -113,6 +113,17 @@ def method_checks(method: Method, trees: Sequence[PromptTree], config: Mapping[s
     return checks
 
 
+def arithmetic_check(*, native: bool) -> Check:
+    """Whether the machine of a run in bfloat16 has instructions for it (`precision.has_bfloat16`)."""
+    if native:
+        return Check("arithmetic", "ok", "This machine computes in bfloat16 by itself.", 1.0)
+    message = (
+        "This processor has no bfloat16 instructions, and imitating them takes many times as long as float32 does. "
+        "Set dtype to float32."
+    )
+    return Check("arithmetic", "warning", message, 0.0, field="config.dtype")
+
+
 def overlap_check(train: Path, held_out: Path, split: str) -> Check:
     """Prompts that are both trained on and evaluated on make the held-out figures flattering, whole rows more so."""
     prompts, whole = set(), set()

@@ -23,6 +23,7 @@ from training.engine.modelfiles import load_policy, model_folder, save_policy, s
 from training.engine.objectives import Examples, make_objective
 from training.engine.parallel import World
 from training.engine.passes import Passes
+from training.engine.precision import has_bfloat16
 from training.engine.progress import Progress
 from training.engine.reference import ReferenceCache
 from training.engine.referencepass import ReferencePass, with_mismatched
@@ -52,6 +53,8 @@ class TrainingJob:
         self._step = step
         self._begin = REFERENCE_END if uses_reference(self.method, spec.config) else 0.0
         self._device = device_of(self.config["device"])
+        if self.config["dtype"] == "bfloat16":
+            self.checks.append(startchecks.arithmetic_check(native=has_bfloat16(self._device)))
         self.world = World.join(self._device)
         seed_everything(self.config["seed"])
         self.say(0.0, "Loading the model")

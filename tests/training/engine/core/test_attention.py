@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ from training.engine.attention import FLEX, mask_for, use_flex
 from training.engine.batch import make_batch
 from training.engine.errors import EngineError
 from training.engine.scorer import score
+from training.engine.trees import PromptTree
 
 
 def test_the_block_mask_is_the_boolean_mask(tiny_policy):
@@ -28,6 +31,36 @@ def test_the_block_mask_is_the_boolean_mask(tiny_policy):
 def test_other_layouts_and_models_keep_their_mask(tiny_policy):
     batch = make_batch(random_trees(2, 2), layout="tree", pad_id=0)
     assert mask_for(tiny_policy.config, batch) is batch.attention_mask
+    padded = make_batch(random_trees(2, 1), layout="padded", pad_id=0)
+    assert mask_for(tiny_policy.config, padded) is padded.attention_mask
+
+
+def test_one_completion_to_a_row_needs_no_mask(tiny_policy, monkeypatch):
+    batch = make_batch(rows_of_one(5), layout="tree", pad_id=0)
+    assert batch.padding
+    plain = []
+    attend = torch.nn.functional.scaled_dot_product_attention
+
+    def noticing(*tensors, attn_mask=None, is_causal=False, **options):
+        plain.append(attn_mask is None and is_causal)
+        return attend(*tensors, attn_mask=attn_mask, is_causal=is_causal, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", noticing)
+    without = score(tiny_policy, batch).logp
+    assert any(plain)
+    masked = score(tiny_policy, replace(batch, causal=False)).logp
+    torch.testing.assert_close(without, masked, rtol=1e-5, atol=1e-5)
+
+
+def test_several_trees_or_completions_to_a_row_need_their_mask():
+    short, long = random_trees(1, 1, longest=3), rows_of_one(1)
+    for trees in ([*long, *short, *short], random_trees(3, 2)):
+        assert not make_batch(trees, layout="tree", pad_id=0).causal
+
+
+def rows_of_one(count):
+    """Trees of one completion that are too long to share a row, and not all as long."""
+    return [PromptTree(row, (5, 6, 7), (tuple(range(4, 24 + row)),), {}) for row in range(count)]
 
 
 def test_on_a_cpu_it_is_refused(tiny_policy):

@@ -190,6 +190,13 @@ def test_a_first_loss_may_be_off_by_what_a_steep_loss_makes_of_rounding():
         startchecks.first_loss_check(25.1, 25.0, dtype="float32", slope=slopes["ipo"])
 
 
+def test_arithmetic_that_the_machine_only_imitates_is_a_warning_with_its_cure():
+    assert startchecks.arithmetic_check(native=True).level == "ok"
+    imitated = startchecks.arithmetic_check(native=False)
+    assert (imitated.level, imitated.field) == ("warning", "config.dtype")
+    assert "Set dtype to float32" in imitated.message
+
+
 def test_displacement_is_looked_at_when_the_run_is_over():
     falling = [{"chosen_shift": -n / 20, "accuracy": n / 40} for n in range(40)]
     steady = [one | {"chosen_shift": 0.0} for one in falling]

@@ -165,6 +165,8 @@ def test_bfloat16_arithmetic_learns_too_and_keeps_float32_weights(tmp_path, tiny
     assert result["loss_last"] < result["loss_first"] - 0.1
     kept = load_file(tmp_path / "out/model/model.safetensors")
     assert all(value.dtype == torch.float32 for value in kept.values())
+    (told,) = [check for check in result["checks"] if check["name"] == "arithmetic"]
+    assert told["level"] == ("ok" if has_bfloat16(torch.device("cpu")) else "warning")
 
 
 def test_the_values_of_a_reward_model_are_finer_than_bfloat16(tiny_policy_dir):
