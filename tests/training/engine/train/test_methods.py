@@ -13,6 +13,7 @@ from training.engine.batch import make_batch
 from training.engine.evaluation import wilson_interval
 from training.engine.modelfiles import load_policy, load_reward
 from training.engine.objectives import Examples, make_objective
+from training.engine.precision import has_bfloat16
 from training.engine.runfolder import is_done
 from training.engine.scorer import score, values
 from training.engine.trainer import Settings, Trainer
