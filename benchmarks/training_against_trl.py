@@ -22,8 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from peers import cases, parity
 from peers.running import PEERS, Workers, interleaved, median
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from training.engine.precision import has_bfloat16  # noqa: E402
 
 LEARNING_RATE = 1e-5
 LIST = 4
@@ -64,7 +68,9 @@ def speed(bench: Bench) -> list[dict[str, Any]]:
     """Samples per second, method by method, and lists against their pairs."""
     found = []
     for name, make in CASES.items():
-        if bench.wanted(name):
+        if name in BFLOAT16 and not has_bfloat16(torch.device("cpu")):
+            found.append({"case": name, "missing": "this processor has no bfloat16 instructions"})
+        elif bench.wanted(name):
             print(name, file=sys.stderr, flush=True)
             samples, variants = make(bench, name)
             found.append(_timed(name, samples, interleaved(bench.workers, variants, bench.rounds)))
@@ -141,6 +147,7 @@ def _lists(method: str, of_pairs: str) -> Callable[[Bench, str], tuple[int, Vari
     return make
 
 
+BFLOAT16 = {"dpo-long-bf16"}
 CASES: dict[str, Callable[[Bench, str], tuple[int, Variants]]] = {
     "dpo-long": _dpo(cases.LONG, "float32"),
     "dpo-long-bf16": _dpo(cases.LONG, "bfloat16"),
@@ -170,10 +177,12 @@ def levers(bench: Bench) -> list[dict[str, Any]]:
         "engine: completions projected only, recomputed": engine(layout="padded", token_budget=step),
         "+ sorted by length, small passes": engine(layout="padded", token_budget=step // 4),
         "+ prompts shared, a tree to a pass": engine(layout="tree", token_budget=tree),
-        "+ bfloat16": engine(layout="tree", dtype="bfloat16"),
     }
+    order = [*list(variants)[1:], next(iter(variants))]
+    if has_bfloat16(torch.device("cpu")):
+        variants["+ bfloat16"] = engine(layout="tree", dtype="bfloat16")
+        order.append("+ bfloat16")
     runs = interleaved(bench.workers, variants, bench.rounds)
-    order = [*list(variants)[1:-1], next(iter(variants)), list(variants)[-1]]
     first = median(runs[order[0]], "seconds")
     table = []
     for name in order:
