@@ -27,7 +27,7 @@ from peers import cases, parity
 from peers.running import PEERS, Workers, interleaved, median
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from training.engine.precision import has_bfloat16  # noqa: E402
+from training.engine.precision import has_bfloat16
 
 LEARNING_RATE = 1e-5
 LIST = 4

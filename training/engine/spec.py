@@ -235,7 +235,7 @@ def _config(given: Any, task: str, method: Method | None) -> dict[str, Any]:
         for name, parameter in table.items()
     }
     if method:
-        read_plus(str(config["plus"]), method)
+        read_plus(method, config)
     return config
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from training.engine.batch import Batch
 from training.engine.losses import LOSSES, Scores
-from training.engine.methods import Method, uses_reference
+from training.engine.methods import Method, trains_reward
 from training.engine.scorer import score
 from training.engine.terms import read_plus
 from training.engine.trees import PromptTree
@@ -74,11 +74,11 @@ class Objective(ABC):
         given = config or {}
         self.settings = {name: given.get(name, value) for name, value in self.method.defaults().items()}
         self.beta = float(self.settings.get("beta", 1.0))
-        added = read_plus(given.get("plus", ""), self.method)
+        added = read_plus(self.method, given)
         self.terms = [Term(weight, one, self._settings_of(one)) for weight, one in ((1.0, self.method), *added)]
         self.extras = frozenset[str]().union(*(term.method.extras for term in self.terms))
-        self.needs_reference = uses_reference(self.method, self.settings) or any(
-            term.method.needs_reference for term in self.terms[1:]
+        self.needs_reference = not trains_reward(self.method, self.settings) and any(
+            term.method.needs_reference for term in self.terms
         )
 
     def _settings_of(self, method: Method) -> dict[str, Any]:

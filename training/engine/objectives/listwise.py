@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from training.engine.batch import Batch
 from training.engine.diagnostics import policy_sums, rank_sums, total
-from training.engine.errors import EngineError
 from training.engine.losses import Scores
 from training.engine.methods import trains_reward
 from training.engine.objectives.base import Contribution, Objective, Record, Term, targets
@@ -32,8 +31,6 @@ class ListwiseObjective(Objective):
         super().__init__(method, config)
         self.seed = int((config or {}).get("seed", 0))
         self.trains_reward = trains_reward(self.method, self.settings)
-        if self.trains_reward and any(term.method.shape != "listwise" for term in self.terms):
-            raise EngineError("'config.plus': a reward model imitates nothing; leave sft out.", field="config.plus")
 
     def __call__(
         self, model: nn.Module, batch: Batch, *, reference: Tensor | None, baseline: Tensor | None, step: int

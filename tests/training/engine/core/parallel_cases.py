@@ -16,6 +16,7 @@ from training.engine.baselines import mismatched_trees
 from training.engine.batch import make_batch
 from training.engine.checkpoint import Checkpoints
 from training.engine.errors import Cancelled, EngineError
+from training.engine.evaluation import evaluate
 from training.engine.modelfiles import load_policy, load_reward
 from training.engine.objectives import Examples, make_objective
 from training.engine.parallel import World, leave, unshard
@@ -76,6 +77,14 @@ def trained(folder: Path, method: str, world: World, **more: Any) -> dict[str, t
     return weights(found) | {"figures": figures}
 
 
+def evaluated(folder: Path, world: World) -> dict[str, torch.Tensor]:
+    """Held-out figures, also those that are made of single examples."""
+    one = trainer(folder, "bradley_terry", world)
+    figures = evaluate(one.passes, one.examples)
+    longer = figures.pop("slices")["chosen_longer"]
+    return {name: torch.tensor(float(value)) for name, value in {**figures, **longer}.items()}
+
+
 class StopAt(Stop):
     """A wish to stop that only one process hears, at its third step."""
 
@@ -124,6 +133,7 @@ CASES: dict[str, Callable[[Path, World, Path], dict[str, torch.Tensor]]] = {
     "bfloat16": lambda folder, world, kept: trained(folder, "dpo", world, dtype="bfloat16"),
     "resumed": lambda folder, world, kept: resumed(folder, world, kept / f"plain-{world.size}"),
     "broken": broken,
+    "evaluated": lambda folder, world, kept: evaluated(folder, world),
     "sharded dpo": lambda folder, world, kept: trained(folder, "dpo", world, shard=world.size > 1),
     "sharded kto": lambda folder, world, kept: trained(folder, "kto", world, shard=world.size > 1),
     "sharded bradley_terry": lambda folder, world, kept: trained(folder, "bradley_terry", world, shard=world.size > 1),

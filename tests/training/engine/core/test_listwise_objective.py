@@ -166,8 +166,13 @@ def test_the_figures_beside_the_loss(tiny_policy):
 
 
 def test_a_reward_model_takes_no_sft_beside_its_lists():
-    with pytest.raises(EngineError, match="imitates nothing"):
+    with pytest.raises(EngineError, match="sft cannot be added"):
         make_objective("plackett_luce", {"trains": "reward", "plus": "0.5*sft"})
+
+
+def test_a_reward_model_needs_no_reference_whatever_is_added():
+    assert not make_objective("all_pairs", {"plus": "0.5*plackett_luce"}).needs_reference
+    assert make_objective("infonca", {"plus": "0.5*plackett_luce"}).needs_reference
 
 
 STYLE, ANSWERS, SUBJECTS, END = 10, 11, 15, 3

@@ -21,8 +21,8 @@ PAIRS = [
 ]
 
 
-def read(text, method="dpo"):
-    return [(weight, one.name) for weight, one in read_plus(text, LOSSES[method])]
+def read(text, method="dpo", **config):
+    return [(weight, one.name) for weight, one in read_plus(LOSSES[method], {"plus": text, **config})]
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,9 @@ def test_terms_are_a_number_times_a_method(text, terms):
     assert read(text) == terms
 
 
-@pytest.mark.parametrize("text", ["0.2*sfd", "sft*0.2", "-1*sft", "0.2 sft", "0.2*", "nan*sft", "1e3*sft"])
+@pytest.mark.parametrize(
+    "text", ["0.2*sfd", "sft*0.2", "-1*sft", "0.2 sft", "0.2*", "nan*sft", "1e3*sft", "sft + + ipo", "+ipo", "sft+"]
+)
 def test_what_is_no_term_is_refused_with_an_example_of_one(text):
     with pytest.raises(EngineError, match=r"such as 0\.2\*sft") as refused:
         read(text)
@@ -62,6 +64,26 @@ def test_what_is_no_term_is_refused_with_an_example_of_one(text):
 def test_what_does_not_go_together_is_refused_with_what_does(text, method, cure):
     with pytest.raises(EngineError, match=cure):
         read(text, method)
+
+
+@pytest.mark.parametrize(
+    ("text", "method", "trains"),
+    [
+        ("plackett_luce", "infonca", "policy"),
+        ("0.5*nca_list", "plackett_luce", "policy"),
+        ("0.5*all_pairs", "plackett_luce", "reward"),
+        ("plackett_luce", "all_pairs", "reward"),
+    ],
+)
+def test_a_loss_for_policies_and_rewards_goes_with_what_the_run_trains(text, method, trains):
+    config = {"trains": trains} if method == "plackett_luce" else {}
+    assert len(read(text, method, **config)) == 1
+
+
+@pytest.mark.parametrize(("text", "trains"), [("nca_list", "reward"), ("sft", "reward"), ("all_pairs", "policy")])
+def test_a_loss_for_the_one_is_no_term_of_a_run_that_trains_the_other(text, trains):
+    with pytest.raises(EngineError, match="cannot be added to plackett_luce"):
+        read(text, "plackett_luce", trains=trains)
 
 
 def test_an_objective_of_pairs_with_terms_is_their_weighted_sum():

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -41,9 +42,17 @@ def test_processes_that_shard_the_weights_leave_what_one_process_leaves(tmp_path
     assert_alike(tmp_path / "two/out", tmp_path / "one/out")
 
 
-def test_a_launcher_may_start_the_processes(tmp_path, tiny_policy_dir):
+TORCHRUN = "torch.distributed.run --standalone --nproc-per-node=2"
+# On a CPU alone accelerate would want MPI; the processes find out for themselves that there is no GPU.
+ACCELERATE = (
+    "accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 --main_process_port 0 "
+    "--mixed_precision no --dynamo_backend no"
+)
+
+
+@pytest.mark.parametrize("launcher", [TORCHRUN, ACCELERATE], ids=["torchrun", "accelerate launch"])
+def test_a_launcher_may_start_the_processes(tmp_path, tiny_policy_dir, launcher):
     spec = write_spec(tmp_path / "in", "dpo", tiny_policy_dir, learning_rate=1e-4)
     assert run(spec, tmp_path / "one") == 0
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    launched(spec, tmp_path / "two", launcher=torchrun)
+    launched(spec, tmp_path / "two", launcher=("-m", *launcher.split()))
     assert_alike(tmp_path / "two", tmp_path / "one")
