@@ -27,7 +27,8 @@ def read_plus(method: Method, config: Mapping[str, Any]) -> list[tuple[float, Me
     for part in map(str.strip, text.split("+") if text.strip() else ()):
         match = _TERM.fullmatch(part)
         if not match or match[2] not in LOSSES:
-            raise _refused(f"'{part}' is no term. Write a number, * and a method, such as 0.2*sft.")
+            what = f"'{part}' is no term" if part else "a term is missing beside a +"
+            raise _refused(f"{what}. Write a number, * and a method, such as 0.2*sft.")
         added = LOSSES[match[2]]
         if added is method or not _go_together(method, added, reward=reward):
             others = (one for one in LOSSES.values() if one is not method)
