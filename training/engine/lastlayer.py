@@ -79,11 +79,13 @@ def _narrowed(everywhere: Any, rows: Tensor) -> Any:
 def _attend_where_read(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, None]:
-    """SDPA [R, T, H, D] of queries, keys and values [R, H, T, D] for the queries at ``module.rows_read``."""
+    """SDPA [R, T, H, D] of queries, keys and values [R, H, T, D] for the queries at ``module.rows_read``; for all where
+    that is no more work, or where what a query may see is not told by one mask for all heads."""
     rows, width = module.rows_read, query.shape[2]
     counts = (rows // width).bincount(minlength=len(query))
     most = int(counts.max())
-    if most > WORTH * width or (attention_mask is None and not module.is_causal):
+    alike = getattr(module, "is_causal", True) if attention_mask is None else attention_mask.shape[1] == 1
+    if most > WORTH * width or not alike or options.get("position_bias") is not None:
         found: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
         return found
     # As many queries of every row; a row with fewer repeats its first position, which is passed over in the end.

@@ -1,13 +1,16 @@
 """The last layer is computed where it is read: the same numbers and gradients, less work."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from transformers import AttentionInterface
 
 from tests.training.engine.core.helpers import gradients, random_trees
 from training.engine import scorer
 from training.engine.acceleration import recompute_layers
 from training.engine.batch import make_batch
-from training.engine.lastlayer import read_only_at
+from training.engine.lastlayer import NAME, read_only_at
 from training.engine.modelfiles import load_reward
 from training.engine.reward import model as reward_model
 from training.engine.scorer import score
@@ -122,6 +125,25 @@ def test_rows_with_few_queries_or_none_stand_beside_rows_with_many(tiny_policy, 
         with read_only_at(tiny_policy.model, rows):
             found = tiny_policy.model(**inputs).last_hidden_state.flatten(0, 1)
     torch.testing.assert_close(found[rows], whole[rows], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("heads", [1, 3], ids=["one mask", "a mask for each head"])
+def test_masks_of_any_kind_give_what_sdpa_gives(heads):
+    query, key, value = torch.randn(3, 2, 3, 8, 4)
+    mask = torch.rand(1, heads, 8, 8) < 0.5
+    mask |= torch.eye(8, dtype=torch.bool)
+    attention = SimpleNamespace(rows_read=torch.tensor([2, 7, 12]), is_causal=True)
+    found, _ = AttentionInterface()[NAME](attention, query, key, value, mask)
+    whole = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2)
+    torch.testing.assert_close(found.flatten(0, 1)[[2, 7, 12]], whole.flatten(0, 1)[[2, 7, 12]])
+
+
+def test_attention_in_both_directions_stays_as_it_is():
+    query, key, value = torch.randn(3, 2, 3, 8, 4)
+    attention = SimpleNamespace(rows_read=torch.tensor([1]), is_causal=False)
+    found, _ = AttentionInterface()[NAME](attention, query, key, value, None)
+    whole = torch.nn.functional.scaled_dot_product_attention(query, key, value).transpose(1, 2)
+    torch.testing.assert_close(found, whole)
 
 
 def test_layers_that_are_computed_again_are_left_alone(tiny_policy, batch):
