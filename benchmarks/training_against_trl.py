@@ -68,9 +68,11 @@ def speed(bench: Bench) -> list[dict[str, Any]]:
     """Samples per second, method by method, and lists against their pairs."""
     found = []
     for name, make in CASES.items():
+        if not bench.wanted(name):
+            continue
         if name in BFLOAT16 and not has_bfloat16(torch.device("cpu")):
             found.append({"case": name, "missing": "this processor has no bfloat16 instructions"})
-        elif bench.wanted(name):
+        else:
             print(name, file=sys.stderr, flush=True)
             samples, variants = make(bench, name)
             found.append(_timed(name, samples, interleaved(bench.workers, variants, bench.rounds)))
