@@ -22,7 +22,7 @@ def keep_freed_memory() -> None:
     """Has glibc keep what this process frees, for the next pass to take.
 
     Otherwise every block of more than 32 MiB (the logits of a chunk) comes from the system and goes back to it, and its
-    pages are zeroed each time: 8 % of a DPO run on two cores. Does nothing where the C library is another one.
+    pages are zeroed each time: 6 % of a DPO run on two cores. Does nothing where the C library is another one.
     """
     if sys.platform != "linux":
         return
