@@ -80,3 +80,4 @@ def test_every_group_counts_once_and_every_process_has_as_many():
         counted = [index for share in shares for group, counts in share if counts for index in group]
         assert sorted(counted) == list(range(6))
     assert World().share(groups) == [(group, True) for group in groups]
+    assert World().share([]) == World(1, 2).share([]) == []  # a step in which nothing could be mismatched
