@@ -213,7 +213,7 @@ def _read_docstring(fn: Callable[..., Any]) -> dict[str, str]:
     head, *rest = _FIELD.split(text)
     fields = {name.lower(): _one_line(value) for name, value in zip(rest[0::2], rest[1::2], strict=True)}
     blocks = [block for block in re.split(r"\n\s*\n", head) if block.strip()]
-    title, body = (blocks[0], blocks[1:]) if blocks else ("", [])
+    title, body = ("", blocks) if not blocks or blocks[0].startswith("    ") else (blocks[0], blocks[1:])
     formulas = [textwrap.dedent(block).strip() for block in body if block.startswith("    ")]
     prose = [_one_line(block) for block in body if not block.startswith("    ")]
     missing = [name for name in ("use", "pitfall", "paper") if not fields.get(name)]

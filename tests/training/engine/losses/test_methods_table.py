@@ -134,6 +134,7 @@ def enter(docstring=DOCSTRING, name="not_in_the_table", fn=lambda chosen, reject
     ("part", "lacking"),
     [
         (DOCSTRING, "title"),
+        ("A title.", "title$"),
         ("    -x\n", "indented formula"),
         ("Does something.", "summary"),
         ("Use: Now and then.", "use"),
