@@ -56,7 +56,8 @@ class Method:
     from; ``parameters`` are its settings, ``passed`` the names of those that ``fn`` takes. ``extras`` are what the
     scores must carry beyond sums (``prefix``, ``certainty``); ``baseline`` is the state that an unpaired loss is
     measured against; with ``whole_step`` the loss compares the completions of a whole optimiser step and is never
-    computed on a part of one. ``learning_rate`` is the default for full fine-tuning.
+    computed on a part of one; with ``per_token`` it compares means over tokens instead of sums, and the rewards that
+    are shown of it are means as well. ``learning_rate`` is the default for full fine-tuning.
     """
 
     fn: Callable[..., Any]
@@ -77,6 +78,7 @@ class Method:
     extras: frozenset[str]
     baseline: Baseline
     whole_step: bool
+    per_token: bool
 
     def defaults(self) -> dict[str, Value]:
         """The default of every parameter, by name."""
@@ -137,6 +139,7 @@ def method(
     extras: Iterable[str] = (),
     baseline: Baseline = "none",
     whole_step: bool = False,
+    per_token: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Enter a loss function into METHODS, as it is.
 
@@ -174,6 +177,7 @@ def method(
             extras=frozenset(extras),
             baseline=baseline,
             whole_step=whole_step,
+            per_token=per_token,
         )
         return fn
 

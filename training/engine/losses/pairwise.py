@@ -132,7 +132,7 @@ def ipo(chosen: Scores, rejected: Scores, *, tau: float = 0.1) -> Tensor:
     return (chosen.log_ratio - rejected.log_ratio - 1 / (2 * tau)).square()
 
 
-@method(shape="pairwise", reference=True, learning_rate=1e-6)
+@method(shape="pairwise", reference=True, learning_rate=1e-6, per_token=True)
 def ipo_norm(chosen: Scores, rejected: Scores, *, tau: float = 1.0) -> Tensor:
     """IPO on per-token means.
 
@@ -147,7 +147,7 @@ def ipo_norm(chosen: Scores, rejected: Scores, *, tau: float = 1.0) -> Tensor:
     return (chosen.mean_log_ratio - rejected.mean_log_ratio - 1 / (2 * tau)).square()
 
 
-@method(shape="pairwise", reference=True, learning_rate=5e-7)
+@method(shape="pairwise", reference=True, learning_rate=5e-7, per_token=True)
 def dpo_norm(chosen: Scores, rejected: Scores, *, beta: float = 5.0) -> Tensor:
     """Length-normalised DPO.
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _LARGEST_EXPONENT = 80.0
 
 
-@method(shape="pairwise", learning_rate=6e-7)
+@method(shape="pairwise", learning_rate=6e-7, per_token=True)
 def simpo(chosen: Scores, rejected: Scores, *, beta: float = 2.0, gamma_beta_ratio: float = 0.5) -> Tensor:
     """Simple preference optimisation.
 
@@ -45,7 +45,7 @@ def cpo(chosen: Scores, rejected: Scores, *, beta: float = 0.1, nll_weight: floa
     return -log_sigmoid(beta * (chosen.logp - rejected.logp)) - nll_weight * chosen.mean_logp
 
 
-@method(shape="pairwise", learning_rate=8e-6)
+@method(shape="pairwise", learning_rate=8e-6, per_token=True)
 def orpo(chosen: Scores, rejected: Scores, *, odds_weight: float = 0.1) -> Tensor:
     """Odds-ratio preference optimisation.
 
@@ -78,6 +78,7 @@ def slic(chosen: Scores, rejected: Scores, *, margin: float = 1.0, nll_weight: f
 @method(
     shape="pairwise",
     learning_rate=6e-7,
+    per_token=True,
     parameters=(
         Parameter("alpha", 0.25, "Shape of the reward; near 0 it is SimPO's.", minimum=0.01, maximum=1.0),
     ),

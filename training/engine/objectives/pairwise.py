@@ -35,8 +35,11 @@ class PairwiseObjective(PolicyObjective):
         return Record(rewards, torch.sigmoid(rewards[0::2] - rewards[1::2]))
 
     def _rewards(self, scores: Scores) -> Tensor:
-        """The implicit rewards [N]; without a reference, what such methods rank by."""
-        return self.beta * (scores.mean_logp if scores.ref_logp is None else scores.log_ratio)
+        """What the method ranks by [N]: β times log-ratios or, without a reference, log-probs; sums, or means per
+        token for the methods that compare those."""
+        if self.method.needs_reference:
+            return self.beta * (scores.mean_log_ratio if self.method.per_token else scores.log_ratio)
+        return self.beta * (scores.mean_logp if self.method.per_token else scores.logp)
 
     def _term(self, term: Term, trees: Sequence[PromptTree], chosen: Scores, rejected: Scores) -> Tensor:
         if term.method.shape == "demonstration":

@@ -148,6 +148,32 @@ def test_a_policy_is_judged_by_its_implicit_rewards(tiny_policy_dir):
     assert {"ece", "length_correlation", "slices"} <= found.keys()
 
 
+@pytest.mark.parametrize(
+    ("method", "beta", "reward"),
+    [
+        ("dpo_norm", 5.0, lambda logp, shift, length: shift / length),
+        ("simpo", 2.0, lambda logp, shift, length: logp / length),
+        ("cpo", 0.1, lambda logp, shift, length: logp),
+    ],
+)
+def test_a_policy_is_judged_by_what_its_loss_ranks_by(tiny_policy_dir, method, beta, reward):
+    model, _ = load_policy(tiny_policy_dir)
+    trees = pairs()
+    runner = passes(model, make_objective(method))
+    with torch.no_grad():
+        logp = runner.logps(trees)
+    shift = torch.linspace(-2, 2, len(logp))
+    reference = list((logp - shift).split(2)) if runner.objective.needs_reference else None
+    length = torch.tensor([len(completion) for tree in trees for completion in tree.completions])
+    found = evaluate(runner, Examples(trees, reference))
+    worth = beta * reward(logp, shift, length)
+    assert found["margin"] == pytest.approx(float((worth[0::2] - worth[1::2]).mean()), abs=1e-4)
+    p = torch.tensor([tree.targets["p"] for tree in trees])
+    brier = (torch.sigmoid(worth[0::2] - worth[1::2]) - p).square().mean()
+    assert found["brier"] == pytest.approx(float(brier), abs=1e-4)
+    assert found["length_correlation"] == pytest.approx(stats.spearmanr(worth, length).statistic, abs=1e-4)
+
+
 def test_demonstrations_have_no_figures_of_pairs(tiny_policy_dir):
     model, _ = load_policy(tiny_policy_dir)
     trees = [PromptTree(one.row, one.prompt, one.completions, {"weight": 1.0}) for one in random_trees(4, 1)]

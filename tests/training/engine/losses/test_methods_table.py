@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from tests.training.engine.losses import test_contrasts, test_pairwise, test_reference_free, test_unpaired
-from training.engine.losses import LOSSES
+from tests.training.engine.losses.helpers import pair
+from training.engine.losses import LOSSES, Scores
 from training.engine.methods import METHODS, method
 
 NAMES = {
@@ -31,6 +33,18 @@ WITHOUT_REFERENCE = {"simpo", "cpo", "orpo", "slic", "alpha_po", "sft", "conditi
 def test_a_method_is_in_the_table_with_its_shape_and_its_need_of_a_reference(shape, name):
     assert LOSSES[name].shape == shape
     assert LOSSES[name].needs_reference is (name not in WITHOUT_REFERENCE and shape != "reward")
+
+
+@pytest.mark.parametrize("name", NAMES["pairwise"])
+def test_what_compares_means_per_token_does_not_see_how_many_tokens_there_are(name):
+    def losses(times):
+        sides = (Scores(times * one.logp, times * one.length, times * one.ref_logp) for one in pair())
+        wide = (
+            replace(one, prefix_logp=one.logp, ref_prefix_logp=one.ref_logp, certainty=0 * one.logp) for one in sides
+        )
+        return LOSSES[name].fn(*wide)
+
+    assert LOSSES[name].per_token is bool((losses(1) - losses(2)).abs().max() < 1e-12)
 
 
 def test_the_table_of_losses_is_the_table_of_methods():
