@@ -42,6 +42,9 @@ class PaftObjective(PairwiseObjective):
             sums = self.sums(batch.trees, scores, baseline)
         return Contribution(losses.sum() + penalty, sums)
 
+    def losses(self, trees: Sequence[PromptTree], scores: Scores, baseline: Tensor | None) -> Tensor:
+        return targets(trees, "weight", scores.logp) * self._preference(trees, scores, scores[0::2])
+
     def finish(self, model: nn.Module) -> None:
         for layer in adapter_layers(model).values():
             layer.set_scale(DEMONSTRATIONS, self.settings["merge_weight"])

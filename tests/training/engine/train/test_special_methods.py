@@ -98,6 +98,22 @@ def test_the_preference_adapter_of_paft_gets_the_gradient_of_dpo(tiny_policy, pa
         torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-6)
 
 
+def test_held_out_paft_imitates_the_chosen_completions_alone_however_soft_the_labels(tiny_policy, pairs):
+    add_adapters(tiny_policy, rank=4, alpha=8, names=ADAPTERS)
+    soft = [replace(tree, targets={**tree.targets, "p": 0.6}) for tree in pairs]
+    losses = []
+    for method in ("paft", "dpo"):
+        objective = make_objective(method, {"beta": 0.3})
+        passes = Passes(tiny_policy, objective, layout="tree", dtype="float32", pad_id=0)
+        examples = Examples(soft, reference=[torch.tensor([-20.0, -25.0])] * len(soft))
+        losses.append(passes.over(examples, [list(range(len(soft)))]).mean("loss"))
+    logp = passes.logps(soft)[0::2]
+    lengths = torch.tensor([len(tree.completions[0]) for tree in soft])
+    weight = torch.tensor([tree.targets["weight"] for tree in soft])
+    likelihood = float((weight * -logp / lengths).sum() / weight.sum())
+    assert losses[0] - losses[1] == pytest.approx(likelihood, rel=1e-4)
+
+
 def test_a_run_of_paft_saves_both_adapters_merged(tmp_path, tiny_policy_dir):
     spec = write_spec(tmp_path, "paft", tiny_policy_dir, epochs=1, learning_rate=1e-3, merge_weight=0.0)
     assert run(spec, tmp_path / "none") == 0
