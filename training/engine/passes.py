@@ -78,7 +78,7 @@ class Sums:
     def metrics(self) -> dict[str, float]:
         """Every metric that was counted at all, as a mean, and what follows from them."""
         means = {name: self.mean(name) for name in self._sums if self.count(name)}
-        if "chosen_reward" in means and "rejected_reward" in means:
+        if "margin" not in means and "chosen_reward" in means and "rejected_reward" in means:
             means["margin"] = means["chosen_reward"] - means["rejected_reward"]
         if "reward_square" in means:
             means["reward_std"] = math.sqrt(max(means.pop("reward_square") - means["reward"] ** 2, 0.0))

@@ -182,6 +182,20 @@ def test_demonstrations_have_no_figures_of_pairs(tiny_policy_dir):
     assert not {"ece", "brier", "slices", "length_correlation"} & found.keys()
 
 
+def test_the_margin_of_lists_counts_each_list_once_however_many_are_best(tiny_policy_dir):
+    model, _ = load_policy(tiny_policy_dir)
+    trees = [
+        PromptTree(tree.row, tree.prompt, tree.completions, {"weight": 1.0, "rank": rank, "rewards": None})
+        for tree, rank in zip(random_trees(2, 3), [(0, 1, 1), (0, 0, 1)], strict=True)
+    ]
+    runner = passes(model, make_objective("plackett_luce", {"beta": 1.0}))
+    u = torch.tensor([3.0, 1.0, 0.0, 1.0, 0.0, -1.0])
+    with torch.no_grad():
+        reference = list((runner.logps(trees) - u).split(3))
+    found = evaluate(runner, Examples(trees, reference))
+    assert found["margin"] == pytest.approx(((3 - 0.5) + (0.5 - -1)) / 2, abs=1e-4)
+
+
 def test_the_interval_of_lists_counts_each_list_once(tiny_policy_dir):
     model, _ = load_policy(tiny_policy_dir)
     targets = {"weight": 1.0, "rank": (0, 1, 2, 3), "rewards": None}
