@@ -54,7 +54,7 @@ def nca(chosen: Scores, rejected: Scores, *, beta: float = 0.01) -> Tensor:
     Scores [B] → [B]; 2 ln 2 at h = 0.
 
     Use: Instead of DPO when the chosen log-probs must not fall.
-    Pitfall: Its optimum is at finite log-ratios; a β of DPO's size stops it early.
+    Pitfall: The chosen one is raised to βh_w = ln 2 and no further; a β of DPO's size stops it early.
     Paper: arXiv:2402.05369, section 4.1
     """
     up, down = beta * chosen.log_ratio, beta * rejected.log_ratio

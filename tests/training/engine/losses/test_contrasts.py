@@ -147,6 +147,13 @@ def test_discopop_pulls_the_wrong_way_around_zero():
     assert slopes[5] > 0 > slopes[6]
 
 
+def test_nca_raises_the_chosen_completion_to_ln_two_and_no_further():
+    _, slopes = at_margin("nca", math.log(2) - 0.1, math.log(2), math.log(2) + 0.1, beta=1.0)
+    assert slopes[0] < -1e-3
+    assert slopes[1] == pytest.approx(0, abs=1e-12)
+    assert slopes[2] > 1e-3
+
+
 def test_apo_is_bounded_and_its_pull_vanishes_in_both_tails():
     for name in ("apo_zero", "apo_down"):
         losses, slopes = at_margin(name, -1e3, 1e3)
