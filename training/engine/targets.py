@@ -21,12 +21,15 @@ def read_targets(row: Row, kind: str) -> Targets:
 
 
 def _pairwise(row: Row) -> Targets:
+    p, tie = number(row, "p", default=None, minimum=0.0, maximum=1.0), _tie(row)
+    if p is None and tie:
+        p = 1 - tie / 2  # what ties leave is the chosen one's; p = 1 would say that they were settled
     return {
-        "p": number(row, "p", default=None, minimum=0.0, maximum=1.0),
+        "p": p,
         "margin": number(row, "margin", default=None),
         "offset": number(row, "offset", default=None),
         "gap": number(row, "gap", default=None),
-        "tie": _tie(row),
+        "tie": tie,
         "group": label(row, "group"),
         "slice": label(row, "slice"),
     }

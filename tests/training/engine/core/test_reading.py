@@ -10,6 +10,7 @@ import pytest
 
 from tests.training.engine.conftest import CHAT_TEMPLATE, user
 from training.engine.errors import EngineError
+from training.engine.reward.prepare import settled_ties
 from training.engine.trees import read_trees
 
 BEGIN, START, END = 1, 2, 3
@@ -214,6 +215,13 @@ def test_the_share_of_ties_is_a_column_or_follows_from_the_votes(read):
     votes = {"votes_tie": 1, "votes_chosen": 2, "votes_rejected": 1}
     trees, _ = read([pair(), pair(**votes), pair(**votes, tie=0.5), pair(votes_tie=0, votes_chosen=0)])
     assert [tree.targets["tie"] for tree in trees] == [0.0, 0.25, 0.5, 0.0]
+
+
+def test_a_tie_counts_as_half_a_win_where_the_row_has_no_p(read):
+    said = [{}, {"tie": 1.0}, {"tie": 0.4}, {"votes_tie": 1, "votes_chosen": 3}]
+    trees, _ = read([pair(p=None, **each) for each in said] + [pair(p=1.0, tie=0.4)])
+    assert [tree.targets["p"] for tree in trees] == [None, 0.5, 0.8, 0.875, 1.0]
+    assert [settled_ties(tree.targets) for tree in trees] == pytest.approx([0.0, 1.0, 0.4, 0.25, 0.0])
 
 
 def test_a_rating_needs_no_label(read):
