@@ -9,6 +9,7 @@ layers and little for one of many.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 NAME = "sdpa_where_read"
 # Choosing queries costs two copies, which must not be more than what they save.
 WORTH = 0.75
+# Beside its feed-forward block, a layer that can be narrowed is made of these.
+_PART = re.compile(r"(Attention|Norm\w*|Dropout|Identity)$")
 
 
 @contextmanager
@@ -62,8 +65,9 @@ def _last_layer(backbone: Any) -> Any:
     if getattr(last, "gradient_checkpointing", False) and last.training:
         return None
     block = getattr(last, "mlp", None)
-    # Mixtures of experts look at all positions together, and are not called so.
-    return last if isinstance(block, nn.Module) and type(block).__name__.endswith("MLP") else None
+    # Mixtures of experts look at all positions together, and further parts may divide by what is zero here.
+    plain = isinstance(block, nn.Module) and type(block).__name__.endswith("MLP") and not hasattr(block, "experts")
+    return last if plain and all(one is block or _PART.search(type(one).__name__) for one in last.children()) else None
 
 
 def _narrowed(everywhere: Any, rows: Tensor) -> Any:

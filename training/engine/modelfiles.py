@@ -194,17 +194,12 @@ def _config(folder: Path) -> Any:
 
 def _load(loader: Any, folder: Path, dtype: str) -> PreTrainedModel:
     """Weights from safetensors only; EngineError when some are missing or do not fit."""
-    options = {"config": _config(folder), "dtype": _dtype(dtype), "attn_implementation": "sdpa"}
+    config = _config(folder)
+    # SDPA leaves soft caps of attention scores out without a word (Gemma 2).
+    capped = getattr(config, "attn_logit_softcapping", None) is not None
     try:
         with _quiet():
-            model, info = loader.from_pretrained(
-                folder,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                output_loading_info=True,
-                **options,
-            )
+            model, info = _open(loader, folder, "eager" if capped else "sdpa", config=config, dtype=_dtype(dtype))
     except (ValueError, OSError, KeyError, RuntimeError, ImportError) as error:
         raise EngineError(f"The weights in {folder.name} cannot be loaded: {error}", field="model") from error
     # The pooler of BERT-like models is not used here and often not saved.
@@ -216,6 +211,28 @@ def _load(loader: Any, folder: Path, dtype: str) -> PreTrainedModel:
             field="model",
         )
     return model.eval()
+
+
+def _open(loader: Any, folder: Path, attention: str, **options: Any) -> tuple[Any, dict[str, Any]]:
+    """The model and what the loader says of it; models that know no SDPA (state-space layers, ALiBi) attend in their
+    own way."""
+    try:
+        found: tuple[Any, dict[str, Any]] = loader.from_pretrained(
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            attn_implementation=attention,
+            **options,
+        )
+    except ValueError as error:
+        if attention != "sdpa" or "scaled_dot_product_attention" not in str(error):
+            raise
+        if getattr(options["config"], "rescale_every", 0):
+            raise ValueError("RWKV changes its own weights whenever it computes. Choose another model.") from error
+        return _open(loader, folder, "eager", **options)
+    return found
 
 
 def _positions(config: Any) -> int:

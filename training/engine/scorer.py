@@ -142,12 +142,10 @@ def _probe_states(policy: Any, layout: Layout, pad_id: int) -> Tensor:
 
 def _hidden_states(policy: Any, batch: Batch) -> Tensor:
     """[R, T, D] from the layers below the vocabulary projection (or from a bare backbone)."""
-    backbone = policy.base_model
-    output: Tensor = backbone(
-        input_ids=batch.input_ids,
-        attention_mask=mask_for(policy.config, batch),
-        position_ids=batch.position_ids,
-        use_cache=False,
+    # Padded rows are counted from 0, as models do by themselves; some take no positions at all.
+    positions = {"position_ids": batch.position_ids} if batch.layout == "tree" else {}
+    output: Tensor = policy.base_model(
+        input_ids=batch.input_ids, attention_mask=mask_for(policy.config, batch), use_cache=False, **positions
     ).last_hidden_state
     return output
 
