@@ -112,7 +112,8 @@ def load_reward(
     """A reward model and its tokenizer, with dropout off: a trained one, or a new head (from ``seed``) on any backbone.
 
     ``pooling`` of a new one is ``last`` for decoders and ``mean`` for encoders unless given. EngineError when the
-    folder is refused or damaged, or holds a model that was trained with another pooling.
+    folder is refused or damaged, holds a model that was trained with another pooling, or a backbone that cannot be
+    read so.
     """
     from transformers import AutoModel
 
@@ -129,14 +130,31 @@ def load_reward(
     backbone = _load(AutoModel, folder, dtype).to(device)
     disable_dropout(backbone)
     tokenizer = _tokenizer(folder)
-    default: Pooling = "last"
-    if is_bidirectional(backbone):
-        default = "mean"
+    encoder = is_bidirectional(backbone)
+    if encoder:
         tokenizer.model_max_length = min(tokenizer.model_max_length, _positions(backbone.config))
+    if stored is None and pooling is not None:
+        _check_pooling(folder, pooling, encoder=encoder)
+    default: Pooling = "mean" if encoder else "last"
     model = RewardModel(backbone, pooling=stored.pooling if stored else pooling or default, seed=seed)
     if stored:
         read_head(model, folder, stored)
     return model.eval(), tokenizer
+
+
+def _check_pooling(folder: Path, pooling: Pooling, *, encoder: bool) -> None:
+    if encoder and pooling in ("last", "tokens"):
+        raise EngineError(
+            f"{folder.name} is an encoder, which reads prompt and completion as one, so pooling {pooling!r} does not "
+            "know where the completion is. Set pooling to 'mean' or 'cls'.",
+            field="config.pooling",
+        )
+    if not encoder and pooling == "cls":
+        raise EngineError(
+            f"The first token of {folder.name}, a decoder, sees nothing of what follows, so with pooling 'cls' every "
+            "completion would have the same reward. Set pooling to 'last', 'tokens' or 'mean'.",
+            field="config.pooling",
+        )
 
 
 def save_policy(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:

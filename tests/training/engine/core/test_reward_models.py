@@ -68,6 +68,20 @@ def test_padding_does_not_change_what_an_encoder_says(tiny_encoder_dir, pooling)
     assert not supports_trees(model)
 
 
+@pytest.mark.parametrize(
+    ("backbone", "pooling", "message"),
+    [
+        ("tiny_encoder_dir", "last", "encoder"),
+        ("tiny_encoder_dir", "tokens", "encoder"),
+        ("tiny_policy_dir", "cls", "same reward"),
+    ],
+)
+def test_a_backbone_is_not_read_where_it_has_nothing_to_say(request, backbone, pooling, message):
+    with pytest.raises(EngineError, match=message) as refusal:
+        load_reward(request.getfixturevalue(backbone), pooling=pooling)
+    assert refusal.value.field == "config.pooling"
+
+
 def test_an_encoder_is_averaged_over_all_its_tokens_by_default(tiny_encoder_dir):
     model, _ = load_reward(tiny_encoder_dir)
     tree = PromptTree(0, (), ((2, 9, 10, 11, 3),), {})

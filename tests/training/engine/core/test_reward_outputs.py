@@ -186,8 +186,8 @@ def test_tokens_have_no_reward_where_only_the_last_state_is_read(tiny_policy_dir
         model.token_values(batch_of(random_trees(1, 1)))
 
 
-def test_token_rewards_of_an_encoder_are_refused_because_its_trees_have_no_boundary(tiny_encoder_dir):
-    model, _ = load_reward(tiny_encoder_dir, pooling="tokens")
+def test_token_rewards_are_refused_for_trees_without_a_boundary(tiny_policy_dir):
+    model, _ = load_reward(tiny_policy_dir, pooling="tokens")
     whole = [PromptTree(0, (), ((2, 9, 10, 3),), {})]
     with pytest.raises(EngineError, match="mean") as refusal:
         model(batch_of(whole, "padded"))
