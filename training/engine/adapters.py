@@ -6,7 +6,8 @@ frozen weights are those of the folder, and with the adapters off the model is i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -89,12 +90,20 @@ def merged_weights(model: nn.Module) -> dict[str, Tensor]:
     for name, value in model.state_dict().items():
         if ".lora_" in name:
             continue
-        owner, _, last = name.rpartition(".base_layer.")
-        if owner in layers and last == "weight":
-            for adapter in layers[owner].active_adapters:
-                value = value + layers[owner].get_delta_weight(adapter).to(value.dtype)
-        merged[name.replace(".base_layer.", ".")] = value
+        for layer in _around(layers, name):
+            for adapter in layer.active_adapters:
+                value = value + layer.get_delta_weight(adapter).to(value.dtype)
+        merged[re.sub(r"\.base_layer(?=\.)", "", name)] = value
     return merged
+
+
+def _around(layers: Mapping[str, LoraLayer], name: str) -> Iterator[LoraLayer]:
+    """The layers that adapt the parameter ``name`` of a state dict; of a mixture's experts, one wraps the other."""
+    owner, _, last = name.rpartition(".base_layer.")
+    while owner in layers:
+        if getattr(layers[owner], "parameter_name", "weight") == last:
+            yield layers[owner]
+        owner = owner.removesuffix(".base_layer") if owner.endswith(".base_layer") else ""
 
 
 def save_adapters(model: Any, folder: Path) -> None:

@@ -147,8 +147,9 @@ class RewardModel(nn.Module):
         """[R, T, D] float32."""
         inputs: dict[str, Any] = {"input_ids": batch.input_ids, "attention_mask": mask_for(self.config, batch)}
         if not self.reads_rows:
-            # Encoders number their positions themselves (RoBERTa begins at 2).
-            inputs |= {"position_ids": batch.position_ids, "use_cache": False}
+            inputs["use_cache"] = False
+            if batch.layout == "tree":  # padded rows are counted from 0, as models do by themselves; RoBERTa from 2
+                inputs["position_ids"] = batch.position_ids
         elif batch.layout != "padded":
             raise ValueError(f"pooling {self.pooling!r} reads whole rows and needs layout 'padded'")
         states: Tensor = self.backbone(**inputs).last_hidden_state

@@ -10,9 +10,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests.training.engine.core.helpers import gradients, one_at_a_time, random_trees
+from training.engine.adapters import add_adapters
 from training.engine.batch import make_batch
 from training.engine.errors import EngineError
-from training.engine.modelfiles import load_policy
+from training.engine.modelfiles import load_policy, load_reward, save_policy
 from training.engine.scorer import score, supports_trees
 
 SIZES: dict[str, Any] = {
@@ -95,6 +96,33 @@ def test_log_probs_and_gradients_are_those_of_the_plain_model(folder_of, kind):
         found.square().sum().backward()
         for name, slope in gradients(model).items():
             torch.testing.assert_close(slope, slopes[name], rtol=1e-3, atol=1e-5 * largest, msg=f"{layout} {name}")
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "mixtral"])
+def test_adapters_of_every_kind_of_layer_are_merged_when_saved(folder_of, tmp_path, kind):
+    model, tokenizer = load_policy(folder_of(kind, MODELS[kind][0]))
+    add_adapters(model, rank=2, alpha=4.0)
+    batch = make_batch(random_trees(3, completions=2), layout="padded", pad_id=0)
+    with torch.no_grad():
+        before = score(model, batch).logp
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter += torch.randn_like(parameter) * 0.1
+        expected = score(model, batch).logp
+        assert (expected - before).abs().min() > 1e-2
+        save_policy(model, tokenizer, tmp_path / "merged")
+        merged, _ = load_policy(tmp_path / "merged")
+        torch.testing.assert_close(score(merged, batch).logp, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["mamba", "bloom"])
+def test_models_that_take_no_positions_can_give_rewards(folder_of, kind):
+    folder = folder_of(kind, MODELS[kind][0])
+    model, _ = load_reward(folder)
+    trees = random_trees(3, completions=2)
+    together = model(make_batch(trees, layout="padded", pad_id=0))
+    alone = torch.cat([model(make_batch([tree], layout="padded", pad_id=0)) for tree in trees])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
 
 
 def test_a_model_that_changes_its_weights_as_it_computes_is_refused(folder_of):
