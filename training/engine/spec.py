@@ -7,8 +7,7 @@ are the one place where a knob of a task is declared; the command line, the form
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from typing import Any
 from training.engine.errors import EngineError
 from training.engine.losses import LOSSES
 from training.engine.methods import Method, Parameter
-from training.engine.terms import read_plus
+from training.engine.settings import check_value, listed, shown
+from training.engine.terms import read_terms
 
 SPLITS = ("train", "validation", "test")
 
@@ -55,7 +55,7 @@ TRAIN_CONFIG: tuple[Parameter, ...] = (
     Parameter("attention", "sdpa", "flex skips what nobody may see; for long rows on a GPU.", choices=("sdpa", "flex")),
     Parameter("processes", 1, "Processes that share the work of every step; one per GPU.", minimum=1, maximum=1024),
     Parameter("shard", False, "Shard weights, gradients and optimiser over the processes (FSDP2): less memory each."),
-    Parameter("plus", "", "Further losses on the same data, such as 0.2*sft + 0.5*ipo."),
+    Parameter("plus", "", "Further losses on the same data, such as 0.2*sft + 0.5*ipo(tau=0.5)."),
     Parameter("checkpoint_seconds", 60.0, "Seconds between checkpoints; 0 makes one after every step.", minimum=0),
 )
 
@@ -146,7 +146,7 @@ def validate(document: Any) -> Spec:
         raise EngineError('The spec must be a JSON object such as {"task": "train", …}.', field="spec")
     task = document.get("task")
     if not isinstance(task, str) or task not in TASK_CONFIG:
-        raise EngineError(f"'task' must be one of {_listed(TASK_CONFIG)}; it is {_shown(task)}.", field="task")
+        raise EngineError(f"'task' must be one of {listed(TASK_CONFIG)}; it is {shown(task)}.", field="task")
     _check_keys(document, task)
     method = _method(document["method"]) if task == "train" else None
     return Spec(
@@ -184,31 +184,11 @@ def check_files(spec: Spec) -> None:
             raise EngineError(f"'{key}' names {path}, and there is no such file. Give a data file.", field=key)
 
 
-def check_value(parameter: Parameter, value: Any, *, key: str) -> Any:
-    """The value, in the type of the parameter's default, or EngineError naming `key` and what is allowed."""
-    kind = type(parameter.default)
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
-        raise EngineError(f"'{key}' must be {_KINDS[kind]}; it is {_shown(value)}.", field=key)
-    if parameter.choices is not None and value not in parameter.choices:
-        raise EngineError(f"'{key}' must be one of {_listed(parameter.choices)}; it is {_shown(value)}.", field=key)
-    if isinstance(value, float | int):
-        if parameter.minimum is not None and value < parameter.minimum:
-            raise EngineError(f"'{key}' must be at least {parameter.minimum}; it is {value}.", field=key)
-        if parameter.maximum is not None and value > parameter.maximum:
-            raise EngineError(f"'{key}' must be at most {parameter.maximum}; it is {value}.", field=key)
-    return value
-
-
-_KINDS = {float: "a finite number", int: "a whole number", bool: "true or false", str: "text"}
-
-
 def _check_keys(document: Mapping[str, Any], task: str) -> None:
     known = ("task", *REQUIRED_KEYS[task], *OPTIONAL_KEYS[task])
     for key in document:
         if key not in known:
-            message = f"A spec of task '{task}' has no key '{key}'. It may hold {_listed(known)}."
+            message = f"A spec of task '{task}' has no key '{key}'. It may hold {listed(known)}."
             raise EngineError(message, field=str(key))
     for key in REQUIRED_KEYS[task]:
         if key not in document:
@@ -217,7 +197,7 @@ def _check_keys(document: Mapping[str, Any], task: str) -> None:
 
 def _method(name: Any) -> Method:
     if not isinstance(name, str) or name not in LOSSES:
-        raise EngineError(f"'method' must be one of {_listed(LOSSES)}; it is {_shown(name)}.", field="method")
+        raise EngineError(f"'method' must be one of {listed(LOSSES)}; it is {shown(name)}.", field="method")
     return LOSSES[name]
 
 
@@ -228,14 +208,14 @@ def _config(given: Any, task: str, method: Method | None) -> dict[str, Any]:
     for key in given:
         if key not in table:
             what = f"method '{method.name}'" if method else f"task '{task}'"
-            message = f"'config.{key}' is no setting of {what}. It knows {_listed(table)}."
+            message = f"'config.{key}' is no setting of {what}. It knows {listed(table)}."
             raise EngineError(message, field=f"config.{key}")
     config = {
         name: check_value(parameter, given[name], key=f"config.{name}") if name in given else parameter.default
         for name, parameter in table.items()
     }
     if method:
-        read_plus(method, config)
+        read_terms(method, config)
     return config
 
 
@@ -246,7 +226,7 @@ def _data(given: Any) -> dict[str, str]:
         )
     for split in given:
         if split not in SPLITS:
-            raise EngineError(f"'data.{split}' is no split. It may hold {_listed(SPLITS)}.", field=f"data.{split}")
+            raise EngineError(f"'data.{split}' is no split. It may hold {listed(SPLITS)}.", field=f"data.{split}")
     named = {f"data.{split}": path for split, path in given.items()}
     return {key.removeprefix("data."): path for key in named if (path := _text(named, key)) is not None}
 
@@ -256,14 +236,5 @@ def _text(document: Mapping[str, Any], key: str) -> str | None:
     if value is None and key != "data.train":
         return None
     if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise EngineError(f"'{key}' must be a path; it is {_shown(value)}.", field=key)
+        raise EngineError(f"'{key}' must be a path; it is {shown(value)}.", field=key)
     return value
-
-
-def _listed(names: Iterable[Any]) -> str:
-    return ", ".join(f"'{name}'" for name in names)
-
-
-def _shown(value: Any) -> str:
-    text = "missing" if value is None else json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 80 else text[:77] + "…"

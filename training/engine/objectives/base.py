@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from training.engine.batch import Batch
 from training.engine.losses import LOSSES, Scores
-from training.engine.methods import Method, trains_reward
+from training.engine.methods import trains_reward
 from training.engine.scorer import score
-from training.engine.terms import read_plus
+from training.engine.terms import read_terms
 from training.engine.trees import PromptTree
 
 
@@ -57,15 +57,6 @@ class Contribution:
     record: Record | None = None
 
 
-@dataclass(frozen=True)
-class Term:
-    """One loss of a weighted sum, with the settings that its function takes."""
-
-    weight: float
-    method: Method
-    settings: Mapping[str, Any]
-
-
 class Objective(ABC):
     """The loss of a method, with the terms that the setting `plus` adds to it."""
 
@@ -74,17 +65,11 @@ class Objective(ABC):
         given = config or {}
         self.settings = {name: given.get(name, value) for name, value in self.method.defaults().items()}
         self.beta = float(self.settings.get("beta", 1.0))
-        added = read_plus(self.method, given)
-        self.terms = [Term(weight, one, self._settings_of(one)) for weight, one in ((1.0, self.method), *added)]
+        self.terms = read_terms(self.method, given)
         self.extras = frozenset[str]().union(*(term.method.extras for term in self.terms))
         self.needs_reference = not trains_reward(self.method, self.settings) and any(
             term.method.needs_reference for term in self.terms
         )
-
-    def _settings_of(self, method: Method) -> dict[str, Any]:
-        """The settings of a term's function: those of the run where it has them too, else their defaults."""
-        known = method.defaults() | {name: value for name, value in self.settings.items() if name in method.passed}
-        return {name: value for name, value in known.items() if name in method.passed}
 
     def weight(self, tree: PromptTree) -> float:
         """What a tree adds to the divisor of the step's loss."""

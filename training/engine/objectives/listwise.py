@@ -15,9 +15,10 @@ from training.engine.batch import Batch
 from training.engine.diagnostics import policy_sums, rank_sums, total
 from training.engine.losses import Scores
 from training.engine.methods import trains_reward
-from training.engine.objectives.base import Contribution, Objective, Record, Term, targets
+from training.engine.objectives.base import Contribution, Objective, Record, targets
 from training.engine.objectives.reward import reward_model, reward_sums, views
 from training.engine.scorer import score
+from training.engine.terms import Term
 from training.engine.trees import PromptTree
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from training.engine.diagnostics import label_sums, policy_sums, total
 from training.engine.losses import Scores
-from training.engine.objectives.base import PolicyObjective, Record, Term, targets
+from training.engine.objectives.base import PolicyObjective, Record, targets
+from training.engine.terms import Term
 from training.engine.trees import PromptTree
 
 
