@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from training.engine import columns
 from training.engine.losses import LOSSES
 from training.engine.methods import Method
 
@@ -48,7 +49,8 @@ def as_text() -> str:
 
 
 def as_markdown() -> str:
-    """The generated part of docs/methods.md: a table of each group, and a section for every method."""
+    """The generated part of docs/methods.md: a table of each group, a section for every method, and the rows they learn
+    from."""
     parts = []
     for group, (title, about) in GROUPS.items():
         rows = [
@@ -59,6 +61,7 @@ def as_markdown() -> str:
         head = "| Name | Method | Loss | Dataset | Settings | Paper |\n|---|---|---|---|---|---|"
         parts.append("\n\n".join((f"## {title}", about, "\n".join((head, *rows)))))
         parts += [_section(one) for one in methods_of(group)]
+    parts.append(columns.as_markdown())
     return "\n\n".join(parts) + "\n"
 
 
@@ -67,7 +70,7 @@ def about(method: Method) -> str:
     formula = "\n".join(f"    {line}" for line in method.formula.splitlines())
     return (
         f"{method.title}\n\n{formula}\n\n{method.summary}\n\nUse: {method.use}\nPitfall: {method.pitfall}\n"
-        f"Learns from: a {method.dataset_kind} dataset\nPaper: {method.paper}"
+        f"Learns from: a {method.dataset_kind} dataset (its rows are shown at the end)\nPaper: {method.paper}"
     )
 
 

@@ -15,10 +15,11 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
+from training.engine.conversations import read_conversation
 from training.engine.diagnostics import displacement, displacement_message
 from training.engine.errors import EngineError
 from training.engine.methods import Method
-from training.engine.rows import Row, messages, read_rows
+from training.engine.rows import Row, read_rows
 from training.engine.trees import DataReport, PromptTree
 
 LONG_SHARE = 0.1
@@ -124,15 +125,16 @@ def arithmetic_check(*, native: bool) -> Check:
     return Check("arithmetic", "warning", message, 0.0, field="config.dtype")
 
 
-def overlap_check(train: Path, held_out: Path, split: str) -> Check:
+def overlap_check(train: Path, held_out: Path, split: str, *, kind: str) -> Check:
     """Prompts that are both trained on and evaluated on make the held-out figures flattering, whole rows more so."""
     prompts, whole = set(), set()
     for row in read_rows(train):
-        prompts.add(_prompt_key(row))
-        whole.add(_row_key(row))
-    rows = [(_prompt_key(row) in prompts, _row_key(row) in whole) for row in read_rows(held_out)]
-    shared, same = sum(one for one, _ in rows), sum(one for _, one in rows)
-    message = f"{shared} of {len(rows)} prompts of {split} are also trained on, {same} of them with the same answers."
+        prompt, answers = _keys(row, kind)
+        prompts.add(prompt)
+        whole.add((prompt, answers))
+    found = [_keys(row, kind) for row in read_rows(held_out)]
+    shared, same = sum(prompt in prompts for prompt, _ in found), sum(one in whole for one in found)
+    message = f"{shared} of {len(found)} prompts of {split} are also trained on, {same} of them with the same answers."
     if shared:
         message += " Their figures flatter the model: split by prompt."
     return Check(f"{split}.overlap", "warning" if shared else "ok", message, shared)
@@ -298,11 +300,7 @@ def _label_balance(trees: Sequence[PromptTree], config: Mapping[str, Any]) -> Ch
     return Check("label_balance", "ok" if balanced else "warning", message, ratio)
 
 
-def _prompt_key(row: Row) -> tuple[tuple[str, str], ...]:
-    return tuple((message["role"], message["content"]) for message in messages(row, "prompt"))
-
-
-def _row_key(row: Row) -> tuple[Any, ...]:
-    """Prompt and answers, whichever of two sides they are on."""
-    answers = [row.values.get(name) for name in ("chosen", "rejected", "completion")]
-    return _prompt_key(row), frozenset([*answers, *(row.values.get("completions") or ())])
+def _keys(row: Row, kind: str) -> tuple[tuple[tuple[str, str], ...], frozenset[str]]:
+    """What tells a prompt from others, and its answers, whichever of two sides they are on."""
+    said = read_conversation(row, kind)
+    return tuple((message["role"], message["content"]) for message in said.prompt), frozenset(said.completions)

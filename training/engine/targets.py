@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from training.engine.rows import Row, column, flag, label, number, numbers, ranks, ratings
+from training.engine.rows import Row, column, flag, label, number, numbers, ranking, ranks, ratings
 
 Targets = dict[str, Any]
 
@@ -26,13 +26,21 @@ def _pairwise(row: Row) -> Targets:
         p = 1 - tie / 2  # what ties leave is the chosen one's; p = 1 would say that they were settled
     return {
         "p": p,
-        "margin": number(row, "margin", default=None),
+        "margin": _margin(row),
         "offset": number(row, "offset", default=None),
         "gap": number(row, "gap", default=None),
         "tie": tie,
         "group": label(row, "group"),
         "slice": label(row, "slice"),
     }
+
+
+def _margin(row: Row) -> float | None:
+    """Column `margin`, else a third of the annotator's `strength` (1 slightly, 2 better, 3 much better), as our own
+    datasets count it."""
+    margin = number(row, "margin", default=None)
+    strength = number(row, "strength", default=None, minimum=1.0, maximum=3.0)
+    return strength / 3 if margin is None and strength is not None else margin
 
 
 def _tie(row: Row) -> float:
@@ -52,14 +60,18 @@ def _binary(row: Row) -> Targets:
 
 
 def _listwise(row: Row) -> Targets:
-    """Ranks from the column `ranks`, else from the rewards, and rewards from `rewards`, else from `scores` (the share
-    of its votes that a completion won, in datasets built here)."""
+    """Ranks from the column `ranks`, else from `ranking`, else from the rewards; rewards from `rewards`, else from
+    `scores` (the share of its votes that a completion won, in datasets built here)."""
     count = len(column(row, "completions"))
     rewards = numbers(row, "rewards", count=count)
     rewards = numbers(row, "scores", count=count) if rewards is None else rewards
-    rank = ranks(row, "ranks", count=count)
+    rank, ordered = ranks(row, "ranks", count=count), ranking(row, "ranking", count=count)
+    if rank is not None and ordered is not None:
+        raise row.error("ranking", "the row has ranks as well; leave one of them out.")
+    rank = ordered if rank is None else rank
     if rank is None and rewards is None:
-        raise row.error("ranks", "the row has neither ranks nor rewards; write one of them, a number per completion.")
+        what = "the row has no ranks, ranking, rewards or scores; write one of them, a number per completion."
+        raise row.error("ranks", what)
     if rank is None:
         places = sorted(set(rewards or ()), reverse=True)
         rank = [places.index(reward) for reward in rewards or ()]

@@ -215,7 +215,7 @@ class TrainingJob:
             self.checks += startchecks.method_checks(self.method, trees, self.config)
             startchecks.refuse(self.checks)
         else:
-            self.checks.append(startchecks.overlap_check(Path(self.spec.data["train"]), path, split))
+            self.checks.append(startchecks.overlap_check(Path(self.spec.data["train"]), path, split, kind=kind))
         if isinstance(self.model, RewardModel) and self.model.separator is not None:
             trees = pair_trees(trees, self.model.separator, report)
             self.data[split] = report.as_dict()

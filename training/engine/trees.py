@@ -13,13 +13,18 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from training.engine.conversations import read_conversation
 from training.engine.errors import EngineError
 from training.engine.rendering import ChatRenderer, EncoderRenderer
-from training.engine.rows import Row, flag, messages, read_rows, text, texts
+from training.engine.rows import Row, flag, read_rows
 from training.engine.targets import READERS, is_decided, keep_of_list, read_targets
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+# Rows that are named, of those that were left out for one reason or are wrong.
+MOST_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +114,7 @@ def read_trees(
     encoder: bool = False,
     conditions: tuple[str, str] | None = None,
 ) -> tuple[list[PromptTree], DataReport]:
-    """Reads a Parquet or JSONL dataset of ``kind`` into trees of at most ``max_length`` tokens per sequence.
+    """Reads a dataset file of ``kind`` into trees of at most ``max_length`` tokens per sequence.
 
     The boundary between prompt and completion is where a sampler would begin to write: behind the ids of the rendered
     prompt. Rows that are too long are left out and counted, never cut; with
@@ -119,20 +124,29 @@ def read_trees(
 
     Raises EngineError, with the row, for: a missing or mistyped column, an empty completion, a chat template that is
     missing, moves the boundary, does not end the answer with an end token or repeats the begin token; and when
-    nothing is left.
+    nothing is left. Where several rows are wrong, it is the first one's and names the next ones.
     """
     if kind not in READERS:
         raise EngineError(f"Datasets of kind {kind!r} cannot be read; known are {', '.join(READERS)}.", field="kind")
     renderer: ChatRenderer | EncoderRenderer = (EncoderRenderer if encoder else ChatRenderer)(tokenizer, max_length)
     report = DataReport(file=Path(path).name, kind=kind, max_length=renderer.max_length)
     trees: list[PromptTree] = []
+    wrong: list[EngineError] = []
     for row in read_rows(path):
         if limit is not None and len(trees) >= limit:
             break
         report.rows += 1
-        tree = _tree(row, kind, renderer, report, conditions)
+        try:
+            tree = _tree(row, kind, renderer, report, conditions)
+        except EngineError as error:
+            wrong.append(error)
+            if len(wrong) == MOST_NAMED:
+                break
+            continue
         if tree is not None:
             trees.append(tree)
+    if wrong:
+        raise _first_of(wrong)
     if not report.rows:
         raise EngineError(f"{report.file} has no rows. Choose another dataset version.", field="data")
     if not trees:
@@ -154,14 +168,13 @@ def _tree(
     report: DataReport,
     conditions: tuple[str, str] | None,
 ) -> PromptTree | None:
-    prompt = messages(row, "prompt")
-    answers = _answers(row, kind)
+    said = read_conversation(row, kind)
     targets = read_targets(row, kind)
     if conditions and isinstance(renderer, ChatRenderer):
         condition = conditions[0] if flag(row, "label") else conditions[1]
-        rendered = renderer.render(row, prompt, answers, condition=condition)
+        rendered = renderer.render(row, said.prompt, said.completions, condition=condition)
     else:
-        rendered = renderer.render(row, prompt, answers)
+        rendered = renderer.render(row, said.prompt, said.completions)
     if rendered is None:
         report.dropped_too_long += 1
         _leave_out(row, report.rows_too_long)
@@ -188,10 +201,13 @@ def _tree(
     return PromptTree(row.index, rendered.prompt, completions, targets)
 
 
-def _answers(row: Row, kind: str) -> list[str]:
-    if kind == "listwise":
-        return texts(row, "completions")
-    return [text(row, name) for name in (("chosen", "rejected") if kind == "pairwise" else ("completion",))]
+def _first_of(wrong: Sequence[EngineError]) -> EngineError:
+    """The first error, with the numbers of the other rows, so that they can be corrected in one go."""
+    first, *others = wrong
+    if not others:
+        return first
+    rows = ", ".join(str(error.row) for error in others) + (", …" if len(wrong) == MOST_NAMED else "")
+    return EngineError(f"{first.message} Wrong are also rows {rows}.", row=first.row, field=first.field)
 
 
 def _distinct(completions: Sequence[tuple[int, ...]], rank: Sequence[int]) -> list[int]:
@@ -203,8 +219,8 @@ def _distinct(completions: Sequence[tuple[int, ...]], rank: Sequence[int]) -> li
 
 
 def _leave_out(row: Row, named: list[int]) -> None:
-    """Remembers the row among the first twenty that were left out for one reason."""
-    if len(named) < 20:
+    """Remembers the row among the first that were left out for one reason."""
+    if len(named) < MOST_NAMED:
         named.append(row.index)
 
 

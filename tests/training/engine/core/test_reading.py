@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gzip
+import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -121,8 +123,6 @@ def test_a_pair_of_identical_completions_is_dropped_and_counted(read):
 
 
 def test_the_report_adds_up_and_is_json(read, pairwise_rows):
-    import json
-
     trees, report = read([*pairwise_rows, pair("x", "x"), pair("word " * 300)])
     assert report.rows == report.used + report.dropped_too_long + report.dropped_identical
     assert report.prompt_tokens + report.completion_tokens == sum(tree.size for tree in trees)
@@ -175,10 +175,13 @@ def test_an_answer_that_contains_the_end_token_is_refused(read):
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        ({"prompt": "Is it?"}, "prompt"),
         ({"prompt": []}, "prompt"),
         ({"prompt": [{"role": "user"}]}, "prompt"),
+        ({"prompt": [{"role": "human", "content": "Is it?"}]}, "prompt"),
+        ({"prompt": [{"role": "user", "content": "Is it?", "tool_calls": [1]}]}, "prompt"),
         ({"chosen": 5}, "chosen"),
+        ({"margin": 10**400}, "margin"),
+        ({"strength": 4}, "strength"),
         ({"p": 1.5}, "p"),
         ({"p": "yes"}, "p"),
         ({"weight": -1}, "weight"),
@@ -209,6 +212,11 @@ def test_what_a_pair_says_beside_the_choice_becomes_targets(read):
     trees, _ = read([pair(**said), pair(offset=None, group=None)])
     assert {name: trees[0].targets[name] for name in said} == said
     assert {trees[1].targets[name] for name in said} == {None}
+
+
+def test_strength_is_a_margin_as_our_own_datasets_count_it(read):
+    trees, _ = read([pair(strength=3), pair(strength=1), pair(strength=3, margin=0.5)])
+    assert [tree.targets["margin"] for tree in trees] == pytest.approx([1.0, 1 / 3, 0.5])
 
 
 def test_the_share_of_ties_is_a_column_or_follows_from_the_votes(read):
@@ -267,6 +275,12 @@ def test_ranks_begin_at_zero_and_leave_no_gaps(read):
     assert trees[0].targets["rank"] == (0, 2, 1)
 
 
+def test_a_ranking_is_lists_of_places_best_first(read):
+    rows = [listed("A.", "B.", "C.", ranking=[[2], [0, 1]]), listed("A.", {"text": "B.", "model": "m"}, ranks=[1, 0])]
+    trees, _ = read(rows, "listwise")
+    assert [tree.targets["rank"] for tree in trees] == [(1, 1, 0), (1, 0)]
+
+
 def test_completions_without_a_rank_are_kept_as_such(read):
     trees, _ = read([listed("A.", "B.", "C.", ranks=[0, None, -7])], "listwise")
     assert trees[0].targets["rank"] == (0, -1, -1)
@@ -302,7 +316,12 @@ def test_lists_without_a_choice_are_left_out_and_counted(read):
         ({"completions": ["A."]}, "completions"),
         ({"completions": "A. B."}, "completions"),
         ({"completions": ["A.", " "]}, "completions"),
+        ({"completions": ["A.", {"response": "B."}]}, "completions"),
         ({"ranks": [0]}, "ranks"),
+        ({"ranking": [[0], [1]]}, "ranking"),
+        ({"ranks": None, "ranking": [0, 1]}, "ranking"),
+        ({"ranks": None, "ranking": [[0], [0]]}, "ranking"),
+        ({"ranks": None, "ranking": [[0]]}, "ranking"),
         ({"ranks": [0, 0.5]}, "ranks"),
         ({"ranks": None}, "ranks"),
         ({"rewards": [1, "2"]}, "rewards"),
@@ -332,17 +351,60 @@ def test_a_dataset_of_another_kind_is_refused_by_its_columns(read):
 
 def test_a_line_that_is_not_json_is_refused_with_its_row(tmp_path, tiny_tokenizer):
     path = tmp_path / "rows.jsonl"
-    for line in ('{"prompt": ', "[1]", "\xff"):
+    for line in (
+        '{"prompt": ',
+        "[1]",
+        "\xff",
+        '{"p": ' + "[" * 100_000,
+        '{"p": ' + "1" * 5000 + "}",
+        r'{"chosen": "\ud800"}',
+    ):
         path.write_bytes(b"\n" + line.encode("latin-1") + b"\n")
         with pytest.raises(EngineError) as refusal:
             read_trees(path, kind="pairwise", tokenizer=tiny_tokenizer, max_length=99)
         assert refusal.value.row == 0
 
 
+def test_a_key_that_stands_twice_is_refused_instead_of_one_of_its_values(tmp_path, tiny_tokenizer):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n{"prompt": "a", "chosen": "b", "chosen": "c"}\n')
+    with pytest.raises(EngineError, match="'chosen' stands twice") as refusal:
+        read_trees(path, kind="pairwise", tokenizer=tiny_tokenizer, max_length=99)
+    assert refusal.value.row == 1
+    assert "line 2" in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    "name", ["rows.json", "rows.jsonl", "lines.json", "rows.jsonl.gz", "rows.json.gz", "bom.jsonl"]
+)
+def test_lists_of_objects_and_packed_files_are_read_like_lines(
+    tmp_path, tiny_tokenizer, write_rows, pairwise_rows, name
+):
+    expected, _ = read_trees(write_rows(pairwise_rows), kind="pairwise", tokenizer=tiny_tokenizer, max_length=200)
+    content = "\r\n".join(json.dumps(row, ensure_ascii=False) for row in pairwise_rows).encode()
+    if name.startswith("rows.json") and ".jsonl" not in name:
+        content = json.dumps(pairwise_rows, indent=2).encode()
+    if name.startswith("bom"):
+        content = b"\xef\xbb\xbf" + content
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    trees, _ = read_trees(tmp_path / name, kind="pairwise", tokenizer=tiny_tokenizer, max_length=200)
+    assert trees == expected
+
+
+def test_all_rows_that_are_wrong_are_named_at_once(read):
+    with pytest.raises(EngineError, match=r"row 1.*empty.*Wrong are also rows 3, 4\.$") as refusal:
+        read([pair(), pair(chosen=""), pair(), pair(p=2), pair(rejected=None)])
+    assert (refusal.value.row, refusal.value.field) == (1, "chosen")
+    with pytest.raises(EngineError, match=r"18, 19, …"):
+        read([pair(chosen="")] * 99)
+
+
 def test_a_file_that_is_missing_damaged_or_of_another_type_is_refused(tmp_path, tiny_tokenizer):
     (tmp_path / "rows.parquet").write_bytes(b"PAR1 not really")
     (tmp_path / "rows.csv").write_text("a,b")
-    for name in ("rows.parquet", "rows.csv", "nowhere.jsonl"):
+    (tmp_path / "rows.jsonl.gz").write_bytes(gzip.compress(b'{"prompt": "a"}\n' * 99)[:-12])
+    (tmp_path / "plain.jsonl.gz").write_text("{}")
+    for name in ("rows.parquet", "rows.csv", "nowhere.jsonl", "rows.jsonl.gz", "plain.jsonl.gz"):
         with pytest.raises(EngineError, match=name):
             read_trees(tmp_path / name, kind="pairwise", tokenizer=tiny_tokenizer, max_length=99)
 

@@ -160,7 +160,7 @@ def test_prompts_on_both_sides_are_a_warning_and_whole_rows_are_told_apart(write
     train = write_rows([{"prompt": user("Hello?"), "completion": "a"}], "train.jsonl")
     rows = [{"prompt": user("Hello?"), "completion": text} for text in ("a", "b")]
     found = startchecks.overlap_check(
-        train, write_rows([*rows, {"prompt": user("New?"), "completion": "a"}], "test.jsonl"), "test"
+        train, write_rows([*rows, {"prompt": user("New?"), "completion": "a"}], "test.jsonl"), "test", kind="binary"
     )
     assert (found.level, found.value) == ("warning", 2)
     assert "2 of 3 prompts of test are also trained on, 1 of them with the same answers" in found.message
@@ -170,7 +170,16 @@ def test_a_pair_turned_round_is_the_same_row(write_rows):
     pair = {"prompt": user("Hello?"), "chosen": "a", "rejected": "b"}
     train = write_rows([pair], "train.jsonl")
     turned = write_rows([pair | {"chosen": "b", "rejected": "a"}], "test.jsonl")
-    assert "1 of them with the same answers" in startchecks.overlap_check(train, turned, "test").message
+    found = startchecks.overlap_check(train, turned, "test", kind="pairwise")
+    assert "1 of them with the same answers" in found.message
+
+
+def test_the_same_row_in_another_form_overlaps_as_well(write_rows):
+    texts = write_rows([{"prompt": "Hello?", "completions": ["a", "b"]}], "train.jsonl")
+    messages = [{"role": "assistant", "content": text} for text in ("b", "a")]
+    other = write_rows([{"completions": [[*user("Hello?"), one] for one in messages]}], "test.jsonl")
+    found = startchecks.overlap_check(texts, other, "test", kind="listwise")
+    assert "1 of 1 prompts of test are also trained on, 1 of them with the same answers" in found.message
 
 
 def test_a_first_loss_that_cannot_be_is_refused():
