@@ -7,18 +7,20 @@ Exit codes: 0 done, 2 refused (error.json says why), 3 stopped by SIGTERM or Ctr
 from __future__ import annotations
 
 import argparse
+import difflib
 import errno
 import importlib
 import json
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from training.engine import catalogue
+from training.engine import catalogue, columns
+from training.engine.console import say
 from training.engine.errors import Cancelled, EngineError
 from training.engine.files import write_atomic
 from training.engine.losses import LOSSES
@@ -43,7 +45,11 @@ exit codes: 0 done, 2 refused (error.json), 3 stopped, 4 run folder in use, 1 cr
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    options = _parser(_method_named_in(arguments)).parse_args(arguments)
+    method = _method_named_in(arguments)
+    parser = _parser(method)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.error(_unknown(unknown[0], method))
     if options.command == "methods":
         sys.stdout.write(catalogue.as_markdown() if options.markdown else catalogue.as_text())
         return DONE
@@ -55,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise EngineError("A run needs a folder. Name one with --out.", field="out")
         return run(spec, options.out)
     except EngineError as error:
-        _say(f"Refused: {error}")
+        say(f"Refused: {error}")
         return REFUSED
 
 
@@ -76,25 +82,37 @@ def run(spec: Spec, out: Path) -> int:
     try:
         folder.open(spec)
     except FolderBusy as error:
-        _say(f"Refused: {error}")
+        say(f"Refused: {error}")
         return BUSY
     try:
         if is_done(out):
-            _say(f"Done already: {out}")
+            say(f"Done already: {out}")
             return DONE
         check_files(spec)
         stop = Stop()
         with stop.listening():
-            folder.finish(_task(spec).run(spec, folder, stop=stop))
-        _say(f"Done: {out}")
+            result = _task(spec).run(spec, folder, stop=stop)
+            folder.finish(result)
+        for split, figures in result.get("eval", {}).items():
+            say(f"On {split}: {_figures(figures)}")
+        say(f"Done: {out} holds result.json and {'model/' if folder.model.is_dir() else 'completions.jsonl'}")
         return DONE
     except Cancelled as stopped:
-        _say(f"Stopped: {stopped} Run the same command again to go on.")
+        say(f"Stopped: {stopped} Run the same command again to go on.")
         return STOPPED
     except Exception as error:
         return _failed(folder, error)
     finally:
         folder.close()
+
+
+def _figures(figures: Mapping[str, Any]) -> str:
+    """The held-out figures that one looks at first; result.json has all of them."""
+    said = [f"loss {figures['loss']:.4f}"] if "loss" in figures else []
+    if "accuracy_low" in figures:
+        interval = f"{figures['accuracy_low']:.3f} to {figures['accuracy_high']:.3f}"
+        said.append(f"accuracy {figures['accuracy']:.3f} (95 %: {interval})")
+    return ", ".join([*said, f"{figures['n']} examples"])
 
 
 def _task(spec: Spec) -> ModuleType:
@@ -115,8 +133,8 @@ def _failed(folder: RunFolder, error: Exception) -> int:
             write_atomic(folder.crash_log, "".join(traceback.format_exception(error)).encode())
         folder.refuse(refusal)
     except OSError as unwritten:
-        _say(f"The reason cannot be kept in {folder.path}: {unwritten.strerror}.")
-    _say(f"Refused: {refusal}" if code == REFUSED else f"Failed: {refusal}")
+        say(f"The reason cannot be kept in {folder.path}: {unwritten.strerror}.")
+    say(f"Refused: {refusal}" if code == REFUSED else f"Failed: {refusal}")
     return code
 
 
@@ -144,6 +162,7 @@ def _parser(method: Method | None) -> argparse.ArgumentParser:
         description="Trains policies and reward models from preferences, and samples from policies.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     runner = commands.add_parser("run", help="do the run of a spec.json; the same command goes on after a stop")
@@ -162,7 +181,9 @@ def _add_train(commands: Any, method: Method | None) -> None:
         "train",
         help="train without writing a spec first; --method NAME --help shows the settings of a method",
         description=catalogue.about(method) if method else f"Methods:\n\n{catalogue.as_text()}",
+        epilog=f"rows of the data:\n{columns.as_text(method.dataset_kind)}" if method else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     trainer.add_argument("--method", required=True, choices=LOSSES, metavar="NAME", help=", ".join(LOSSES))
     trainer.add_argument("--model", required=True, help="folder (or hub name) of the model to start from")
@@ -172,7 +193,7 @@ def _add_train(commands: Any, method: Method | None) -> None:
         required=True,
         action="append",
         metavar="[SPLIT=]FILE",
-        help="Parquet or JSONL; SPLIT is train (when left out), validation or test; give one --data for each",
+        help="Parquet, JSONL or JSON; SPLIT is train (when left out), validation or test; one --data for each",
     )
     _add_out(trainer)
     own = method.parameters if method else ()
@@ -194,15 +215,24 @@ def _add_out(parser: argparse.ArgumentParser) -> None:
 
 def _add_knob(group: Any, parameter: Parameter) -> None:
     kind = type(parameter.default)
-    default = str(parameter.default).lower() if kind is bool else parameter.default
+    default = (
+        str(parameter.default).lower() if kind is bool else "none" if parameter.default == "" else parameter.default
+    )
+    choices = ("true", "false") if kind is bool else parameter.choices
     group.add_argument(
         f"--{parameter.name.replace('_', '-')}",
         dest=f"config.{parameter.name}",
         default=None,
         type=_boolean if kind is bool else kind,
-        metavar="|".join(parameter.choices) if parameter.choices else kind.__name__.upper(),
-        help=f"{parameter.help} Default: {default}.".replace("%", "%%"),
+        metavar="|".join(choices) if choices else kind.__name__.upper(),
+        help=f"{parameter.help}{_bounds(parameter)} Default: {default}.".replace("%", "%%"),
     )
+
+
+def _bounds(parameter: Parameter) -> str:
+    if parameter.minimum is None:
+        return ""
+    return f" At least {parameter.minimum}" + ("." if parameter.maximum is None else f", at most {parameter.maximum}.")
 
 
 def _boolean(text: str) -> bool:
@@ -219,11 +249,24 @@ def _method_named_in(arguments: Sequence[str]) -> Method | None:
     return LOSSES.get(known.method or "")
 
 
+def _unknown(given: str, method: Method | None) -> str:
+    """What to say of an argument that there is none of."""
+    name = given.split("=")[0]
+    known = {f"--{one.name.replace('_', '-')}" for one in parameters("train", method)} if method else set()
+    near = difflib.get_close_matches(name, known, n=1)
+    what = f"{method.name} has no setting {name}" if method else f"unknown argument {name}"
+    return f"{what}; " + (f"did you mean {near[0]}?" if near else "--help shows what there is")
+
+
 def _spec_of_options(options: argparse.Namespace) -> Spec:
-    data = {}
+    data: dict[str, str] = {}
     for given in options.data:
         split, equals, path = given.partition("=")
-        data[split if equals else "train"] = path if equals else given
+        # A path may hold the sign as well.
+        split, path = (split, path) if equals and split.isidentifier() else ("train", given)
+        if split in data:
+            raise EngineError(f"--data names {split} twice. Put its rows into one file.", field=f"data.{split}")
+        data[split] = path
     settings = {
         name: value for name, value in vars(options).items() if name.startswith("config.") and value is not None
     }
@@ -237,8 +280,3 @@ def _spec_of_options(options: argparse.Namespace) -> Spec:
     if options.reference is not None:
         document["reference"] = options.reference
     return validate(document)
-
-
-def _say(sentence: str) -> None:
-    sys.stderr.write(sentence + "\n")
-    sys.stderr.flush()

@@ -8,25 +8,21 @@ from __future__ import annotations
 
 import json
 import math
-import sys
-import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from training.engine.console import Bar
 from training.engine.files import write_atomic
-
-ECHO_SECONDS = 2.0
 
 
 class Progress:
-    """Appends to progress.jsonl and says the same on standard error, at most every two seconds."""
+    """Appends to progress.jsonl and, with `echo`, shows on standard error how far the run is."""
 
     def __init__(self, path: Path, *, echo: bool = True) -> None:
         self.path = path
-        self._echo = echo
-        self._echoed = 0.0
+        self._bar = Bar() if echo else None
 
     def report(
         self, *, step: int, steps: int, fraction: float, message: str, metrics: Mapping[str, float] | None = None
@@ -43,7 +39,8 @@ class Progress:
         }
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line, ensure_ascii=False) + "\n")
-        self._say(message, finite)
+        if self._bar:
+            self._bar.show(message, fraction=fraction, metrics=finite)
 
     def rewind(self, step: int) -> None:
         """Forget the steps after `step`, which will be done again, and a last line torn by a crash."""
@@ -51,15 +48,6 @@ class Progress:
             return
         kept = [json.dumps(line, ensure_ascii=False) for line in read_progress(self.path) if line["step"] <= step]
         write_atomic(self.path, "".join(line + "\n" for line in kept).encode())
-
-    def _say(self, message: str, metrics: Mapping[str, float]) -> None:
-        now = time.monotonic()
-        if not self._echo or now - self._echoed < ECHO_SECONDS:
-            return
-        self._echoed = now
-        figures = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-        sys.stderr.write(f"{message}  {figures}".rstrip() + "\n")
-        sys.stderr.flush()
 
 
 def read_progress(path: Path) -> Iterator[dict[str, Any]]:

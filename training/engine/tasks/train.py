@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from training.engine.acceleration import keep_freed_memory
 from training.engine.checkpoint import Checkpoints
+from training.engine.console import say
 from training.engine.errors import Cancelled
 from training.engine.files import whole_folder
 from training.engine.modelfiles import weights_sha256
 from training.engine.objectives import Examples
+from training.engine.origins import origins
 from training.engine.parallel import leave, unshard
 from training.engine.progress import read_progress
 from training.engine.ranks import followers
 from training.engine.runfolder import RunFolder
 from training.engine.spec import Spec
-from training.engine.startchecks import end_checks
+from training.engine.startchecks import Check, end_checks
 from training.engine.stop import Stop
 from training.engine.trainingjob import TrainingJob
 
@@ -37,10 +40,12 @@ def run(spec: Spec, folder: RunFolder, *, stop: Stop) -> dict[str, Any]:
 
 
 def _run(spec: Spec, folder: RunFolder, *, stop: Stop) -> dict[str, Any]:
-    checkpoints = Checkpoints(folder.checkpoint)
+    checkpoints = Checkpoints(folder.checkpoint, origins=origins(spec))
     done = checkpoints.step()
     folder.progress.rewind(done)
     job = TrainingJob(spec, stop, progress=folder.progress, step=done)
+    if job.world.main:
+        _warn(job.checks)
     splits = job.with_reference(_reference_cache(folder), own=folder.checkpoint / "reference")
     checkpoints.writes = job.world.main
     trainer = job.trainer(splits["train"], checkpoints=checkpoints, bad_batch=folder.path / "bad_batch.json")
@@ -57,7 +62,9 @@ def _run(spec: Spec, folder: RunFolder, *, stop: Stop) -> dict[str, Any]:
         unshard(trainer.passes.unit)
     if not job.world.main:
         return {}
-    job.checks += end_checks([line["metrics"] for line in read_progress(folder.progress.path) if line["metrics"]])
+    ended = end_checks([line["metrics"] for line in read_progress(folder.progress.path) if line["metrics"]])
+    _warn(ended)
+    job.checks += ended
     with whole_folder(folder.model) as partial:
         job.save(partial)
     job.say(1.0, f"Finished after {totals.step} steps", step=totals.step, steps=totals.step)
@@ -72,6 +79,7 @@ def _reference_cache(folder: RunFolder) -> Path:
 def check(spec: Spec, *, stop: Stop) -> dict[str, Any]:
     """What a run does before it learns: read the data, look at it, load the model, see that the first loss is right."""
     job = TrainingJob(spec, stop)
+    _warn(job.checks)
     planned = job.trainer(job.splits["train"])
     trees = job.splits["train"].trees
     # One step's examples are enough for the first loss; the reference of the rest would take as long as a run does.
@@ -83,3 +91,10 @@ def check(spec: Spec, *, stop: Stop) -> dict[str, Any]:
     job.check_first_loss(trainer, loss)
     checks = [one.as_dict() for one in job.checks]
     return {"method": spec.method, "steps": planned.steps, "first_loss": loss, "data": job.data, "checks": checks}
+
+
+def _warn(checks: Sequence[Check]) -> None:
+    """Say at once what result.json will say as well."""
+    for one in checks:
+        if one.level == "warning":
+            say(f"Warning: {one.message}")

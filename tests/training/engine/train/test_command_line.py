@@ -1,5 +1,6 @@
 """The command line is made from the table of methods, and so is docs/methods.md; one file adds a method to it."""
 
+import json
 import re
 import runpy
 import sys
@@ -9,10 +10,12 @@ import pytest
 
 from tests.training.engine.train.conftest import result_of, write_spec
 from training.engine import catalogue
-from training.engine.cli import main
+from training.engine.cli import REFUSED, main
+from training.engine.columns import EXAMPLES
 from training.engine.losses import LOSSES
 from training.engine.spec import parameters
 
+ANSWER = {"role": "assistant"}
 DOCS = Path(__file__).parents[4] / "docs/methods.md"
 
 
@@ -33,6 +36,9 @@ def test_the_help_of_a_method_says_what_it_is_for_and_every_setting(name, capsys
     for parameter in parameters("train", method):
         assert f"--{parameter.name.replace('_', '-')} " in said
         assert parameter.help.split()[0] in said
+        if parameter.minimum is not None:
+            assert f"At least {parameter.minimum}" in said
+    assert all(" ".join(row.split()) in said for row in EXAMPLES[method.dataset_kind])
 
 
 def test_without_a_method_the_help_lists_all_of_them(capsys):
@@ -61,6 +67,43 @@ def test_docs_methods_is_what_the_table_says_now():
     held = text.partition(catalogue.BEGIN)[2].partition(catalogue.END)[0].strip()
     cure = "write the output of `python -m training.engine methods --markdown` between the markers of docs/methods.md"
     assert held == catalogue.as_markdown().strip(), cure
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("--betta", "dpo has no setting --betta; did you mean --beta?"),
+        ("--learning=1e-4", "dpo has no setting --learning; did you mean --learning-rate?"),
+        ("--desirable-weight", "dpo has no setting --desirable-weight; --help shows"),
+    ],
+)
+def test_a_setting_that_there_is_not_is_never_taken_for_another(argument, said, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["train", "--method", "dpo", "--model", "m", "--data", "d.jsonl", argument])
+    assert end.value.code == REFUSED
+    assert said in capsys.readouterr().err
+
+
+def test_a_split_that_is_named_twice_is_refused_instead_of_one_file_being_left_out(capsys):
+    assert main(["train", "--method", "dpo", "--model", "m", "--data", "a.jsonl", "--data", "train=b.jsonl"]) == REFUSED
+    assert "names train twice" in capsys.readouterr().err
+
+
+def test_a_run_says_what_it_found_how_far_it_is_and_where_the_result_lies(tmp_path, tiny_policy_dir, capsys):
+    spec = write_spec(tmp_path / "lr=1", "dpo", tiny_policy_dir)
+    data = spec.parent / "train.jsonl"
+    rows = [json.loads(row) for row in data.read_text().splitlines()]
+    texts = [
+        row | {"prompt": row["prompt"][0]["content"], "chosen": [ANSWER | {"content": row["chosen"]}]} for row in rows
+    ]
+    data.write_text(json.dumps(texts))
+    options = ["train", "--method", "dpo", "--model", str(tiny_policy_dir), "--out", str(tmp_path / "out")]
+    assert main([*options, "--data", str(data), "--data", f"test={data}"]) == 0
+    said = capsys.readouterr().err
+    assert "Warning: 24 of 24 prompts of test are also trained on" in said
+    assert "Training: step 1 of 3  loss 0.6931" in said
+    assert "On test: loss 0." in said
+    assert f"Done: {tmp_path / 'out'} holds result.json and model/" in said
 
 
 @pytest.fixture
