@@ -1,6 +1,7 @@
 """Checkpoints: everything a run needs to go on as if it had never stopped, in safetensors and JSON only.
 
-    checkpoint/step-00000012/{weights,optimizer,random}.safetensors + state.json (with the sha256 of the others)
+    checkpoint/step-00000012/{weights,optimizer,random}.safetensors + state.json (with the sha256 of the others, and of
+    what the run was made from)
 
 A checkpoint appears by rename, so a newer one is whole before an older one goes. No pickle is written or read.
 """
@@ -28,10 +29,12 @@ TENSOR_FILES = ("weights.safetensors", "optimizer.safetensors", "random.safetens
 
 
 class Checkpoints:
-    """The checkpoints of one run; only the newest is kept."""
+    """The checkpoints of one run; only the newest is kept. `origins` are hashes of what the run was made from: a
+    checkpoint is taken up by a run of the same origins only."""
 
-    def __init__(self, folder: Path, *, writes: bool = True) -> None:
+    def __init__(self, folder: Path, *, origins: Mapping[str, str] | None = None, writes: bool = True) -> None:
         self.folder = folder
+        self.origins = dict(origins or {})
         self.writes = writes
 
     def save(
@@ -62,32 +65,34 @@ class Checkpoints:
                 "step": step,
                 "state": dict(state),
                 "random": randoms,
+                "origins": self.origins,
                 "sha256": {name: sha256_of(partial / name) for name in TENSOR_FILES},
             }
             write_json(partial / STATE, document)
-        for path in self._steps()[:-1]:
+        for path in [*self._steps()[:-1], *self.folder.glob(f"step-*{PARTIAL}")]:
             shutil.rmtree(path, ignore_errors=True)
 
     def step(self) -> int:
-        """The step of the newest checkpoint; 0 where there is none."""
+        """The step of the newest checkpoint; 0 where there is none. EngineError for one that this run cannot take up,
+        because it is damaged or other things have changed."""
         steps = self._steps()
-        return int(steps[-1].name.removeprefix("step-")) if steps else 0
+        return int(self._document(steps[-1])["step"]) if steps else 0
 
     def restore(
         self, *, model: nn.Module, optimizer: torch.optim.Optimizer, others: Mapping[str, Tensor] | None = None
     ) -> tuple[int, dict[str, Any]] | None:
         """Put the newest checkpoint into model, optimiser, `others` and random generators; returns (step, state).
 
-        None where there is none. EngineError when its files are not those that were written.
+        None where there is none. EngineError when its files are not those that were written, or other things changed.
         """
         steps = self._steps()
         if not steps:
             return None
         path = steps[-1]
-        document = read_json(path / STATE)
-        if document is None or any(sha256_of(path / name) != document["sha256"][name] for name in TENSOR_FILES):
-            message = f"The checkpoint {path} is damaged. Delete the folder {self.folder} to start the run again."
-            raise EngineError(message, field="out")
+        document = self._document(path)
+        hashes = document["sha256"]
+        if not all((path / name).is_file() and sha256_of(path / name) == hashes[name] for name in TENSOR_FILES):
+            raise self._damaged(path)
         weights, moments, randoms = (load_file(path / name) for name in TENSOR_FILES)
         with torch.no_grad():
             for name, parameter in (_trained(model) | dict(others or {})).items():
@@ -96,11 +101,30 @@ class Checkpoints:
         _restore_random(document["random"], randoms)
         return document["step"], document["state"]
 
+    def _document(self, path: Path) -> dict[str, Any]:
+        """state.json of a checkpoint, of the same origins as this run."""
+        document = read_json(path / STATE)
+        if not isinstance(document, dict) or not {"step", "state", "random", "origins", "sha256"} <= document.keys():
+            raise self._damaged(path)
+        kept = document["origins"]
+        changed = next((key for key in sorted({*kept, *self.origins}) if kept.get(key) != self.origins.get(key)), None)
+        if changed:
+            raise EngineError(
+                f"'{changed}' is not what it was when this run was stopped after step {document['step']}. Put the old "
+                f"one back to go on, or delete the folder {self.folder} to start again.",
+                field=changed,
+            )
+        return document
+
+    def _damaged(self, path: Path) -> EngineError:
+        message = f"The checkpoint {path} is damaged. Delete the folder {self.folder} to start the run again."
+        return EngineError(message, field="out")
+
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"
 
     def _steps(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob("step-*") if path.suffix != PARTIAL)
+        return sorted(self.folder.glob("step-" + "[0-9]" * 8))
 
 
 def _trained(model: nn.Module) -> dict[str, Tensor]:

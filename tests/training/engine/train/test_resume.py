@@ -1,6 +1,7 @@
 """A run that was killed or stopped ends with the very bits of a run that never was."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -154,17 +155,70 @@ def test_a_stop_during_the_evaluation_keeps_the_training(tmp_path, tiny_policy_d
     assert len(curve(tmp_path / "out")) == 3
 
 
-def test_a_damaged_checkpoint_is_refused_and_named(tmp_path, tiny_policy_dir, capsys):
-    spec = write_spec(tmp_path / "in", "sft", tiny_policy_dir, epochs=2, batch_size=8)
-    out = tmp_path / "out"
+def stopped_after_two_steps(spec, out):
     folder = RunFolder(out, echo=False).open(read_spec(spec))
     with pytest.raises(Cancelled):
         train.run(read_spec(spec), folder, stop=StopAtStep(out, 2))
     folder.close()
-    weights = out / "checkpoint/step-00000002/weights.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-4] + b"oops")
-    assert run(spec, out) == 2
+    return out / "checkpoint/step-00000002"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda checkpoint: (checkpoint / "optimizer.safetensors").unlink(),
+        lambda checkpoint: (checkpoint / "state.json").write_text('{"step": 2'),
+        lambda checkpoint: (checkpoint / "state.json").write_text("[]"),
+        lambda checkpoint: (checkpoint / "weights.safetensors").write_bytes(
+            (checkpoint / "weights.safetensors").read_bytes()[:-4] + b"oops"
+        ),
+    ],
+    ids=["missing file", "cut short", "another document", "other bytes"],
+)
+def test_a_damaged_checkpoint_is_refused_and_named(tmp_path, tiny_policy_dir, capsys, damage):
+    spec = write_spec(tmp_path / "in", "sft", tiny_policy_dir, epochs=2, batch_size=8)
+    damage(stopped_after_two_steps(spec, tmp_path / "out"))
+    assert run(spec, tmp_path / "out") == 2
     assert "damaged" in capsys.readouterr().err
+
+
+def change_the_data(folder):
+    path = folder / "in/train.jsonl"
+    path.write_text(path.read_text().replace("Thank you!", "Thanks a lot."))
+
+
+def change_the_model(folder):
+    path = folder / "model/config.json"
+    path.write_text(path.read_text().replace('"rope_theta": 10000.0', '"rope_theta": 9000.0'))
+
+
+def change_the_settings(folder):
+    (folder / "out/spec.json").write_text("")  # of which the run then believes what it is told
+    path = folder / "in/spec.json"
+    path.write_text(path.read_text().replace('"epochs": 2', '"epochs": 3'))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"), [(change_the_data, "data.train"), (change_the_model, "model"), (change_the_settings, "config")]
+)
+def test_a_checkpoint_is_not_taken_up_when_what_it_was_made_from_has_changed(
+    tmp_path, tiny_policy_dir, capsys, change, named
+):
+    shutil.copytree(tiny_policy_dir, tmp_path / "model")
+    spec = write_spec(tmp_path / "in", "dpo", tmp_path / "model", epochs=2, batch_size=8)
+    checkpoint = stopped_after_two_steps(spec, tmp_path / "out")
+    change(tmp_path)
+    assert run(spec, tmp_path / "out") == 2
+    assert f"'{named}' is not what it was" in capsys.readouterr().err
+    assert checkpoint.is_dir()
+
+
+def test_what_a_killed_write_left_of_a_checkpoint_goes_with_the_next_one(tmp_path, tiny_policy_dir):
+    spec = write_spec(tmp_path / "in", "sft", tiny_policy_dir, epochs=2, batch_size=8)
+    left = tmp_path / "out/checkpoint/step-00000001.partial"
+    left.mkdir(parents=True)
+    stopped_after_two_steps(spec, tmp_path / "out")
+    assert not left.exists()
 
 
 def test_a_finished_run_is_not_done_again(tmp_path, tiny_policy_dir):
