@@ -93,8 +93,13 @@ def merged_weights(model: nn.Module) -> dict[str, Tensor]:
         for layer in _around(layers, name):
             for adapter in layer.active_adapters:
                 value = value + layer.get_delta_weight(adapter).to(value.dtype)
-        merged[re.sub(r"\.base_layer(?=\.)", "", name)] = value
+        merged[plain_name(name)] = value
     return merged
+
+
+def plain_name(name: str) -> str:
+    """The name that a weight has in the model without adapters."""
+    return re.sub(r"\.base_layer(?=\.)", "", name)
 
 
 def _around(layers: Mapping[str, LoraLayer], name: str) -> Iterator[LoraLayer]:

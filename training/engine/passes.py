@@ -206,7 +206,7 @@ class Passes:
     def reference_of(self, examples: Examples, indices: Sequence[int], batch: Batch) -> Tensor | None:
         """The reference's log-probs of these examples, which are `batch`, flat; None for a method without one."""
         if self.moving:
-            with torch.no_grad(), self._precision(self.moving.model):
+            with self.moving.at_work(), torch.no_grad(), self._precision(self.moving.model):
                 return score(self.moving.model, batch).logp
         return None if examples.reference is None else self._beside(examples.reference, indices)
 

@@ -101,7 +101,7 @@ class Trainer:
         self.settings = settings
         self.totals = Totals()
         self.world = world or World()
-        moving = moving_reference(objective, reference or model)
+        moving = moving_reference(objective, model, reference)
         self.passes = Passes(
             model,
             objective,
@@ -204,6 +204,7 @@ class Trainer:
         seconds = time.perf_counter() - started
         totals.step += 1
         if self.passes.moving:
+            totals.reference_seconds += self.passes.moving.take_seconds()
             self.passes.moving.after_step(totals.step, self.model)
         totals.examples += sum(len(indices) for indices in micro_batches)
         totals.tokens += sums.tokens
