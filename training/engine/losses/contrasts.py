@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from training.engine.losses.scores import Scores, log_sigmoid, sigmoid
+from training.engine.losses.scores import Scores, log_sigmoid, per_pair, sigmoid
 from training.engine.methods import Parameter, method
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def nca(chosen: Scores, rejected: Scores, *, beta: float = 0.01) -> Tensor:
 
     Use: Instead of DPO when the chosen log-probs must not fall.
     Pitfall: The chosen one is raised to βh_w = ln 2 and no further; a β of DPO's size stops it early.
-    Paper: arXiv:2402.05369, section 4.1
+    Paper: arXiv:2402.05369, NCA for pairs
     """
     up, down = beta * chosen.log_ratio, beta * rejected.log_ratio
     return -log_sigmoid(up) - 0.5 * log_sigmoid(-up) - 0.5 * log_sigmoid(-down)
@@ -201,7 +201,7 @@ def reward_aware_rpo(
     Paper: arXiv:2406.11704, section 3.3.2; arXiv:2502.00203
     """
     policy = beta * (chosen.log_ratio - rejected.log_ratio)
-    teacher = policy.new_zeros(policy.shape) + eta * gap
+    teacher = policy.new_zeros(policy.shape) + eta * per_pair("gap", gap, policy)
     if direction == "squared":
         return (policy - teacher).square()
     if direction not in ("backward", "forward"):

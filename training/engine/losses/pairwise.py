@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from training.engine.losses.scores import Scores, log_sigmoid
+from training.engine.losses.scores import Scores, log_sigmoid, per_pair
 from training.engine.methods import Parameter, method
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def soft_dpo(chosen: Scores, rejected: Scores, *, beta: float = 0.1, p: Tensor |
     Paper: arXiv:2305.18290, equation 7, as the expectation over the label
     """
     logits = beta * (chosen.log_ratio - rejected.log_ratio)
+    p = per_pair("p", p, logits)
     return -p * log_sigmoid(logits) - (1 - p) * log_sigmoid(-logits)
 
 
@@ -97,7 +98,8 @@ def odpo(chosen: Scores, rejected: Scores, *, beta: float = 0.1, offset: Tensor 
     Pitfall: The offset is in units of βD: an offset of 3 at β = .1 asks for 30 nats.
     Paper: arXiv:2402.10571
     """
-    return -log_sigmoid(beta * (chosen.log_ratio - rejected.log_ratio) - offset)
+    lead = beta * (chosen.log_ratio - rejected.log_ratio)
+    return -log_sigmoid(lead - per_pair("offset", offset, lead))
 
 
 @method(shape="pairwise", reference=True, learning_rate=1e-6)
@@ -179,7 +181,7 @@ def r_dpo(chosen: Scores, rejected: Scores, *, beta: float = 0.1, alpha: float =
     Use: Annotators who prefer longer answers as such.
     Pitfall: The sign is plus: the chosen one's extra length makes the pair count as already explained. α that is too
         large teaches brevity.
-    Paper: arXiv:2403.19159, equation 9
+    Paper: arXiv:2403.19159
     """
     lead = beta * (chosen.log_ratio - rejected.log_ratio)
     return -log_sigmoid(lead + alpha * (chosen.length - rejected.length))

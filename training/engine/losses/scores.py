@@ -19,7 +19,8 @@ class Scores:
 
     ``logp``: log-prob summed over tokens; ``length``: tokens with the end token; ``ref_logp``: the reference policy's
     ``logp``, or None. ``prefix_logp`` and ``ref_prefix_logp`` are the parts of the first min(n_w, n_l) tokens of a
-    pair (LD-DPO); ``certainty`` is the mean over tokens of log p - log Σ p² (WPO), without gradient.
+    pair (LD-DPO); ``certainty`` is the mean over tokens of log p - log Σ p² (WPO), without gradient. ValueError for
+    columns of another shape than [N], which would be spread out over each other without a word.
     """
 
     logp: Tensor
@@ -28,6 +29,16 @@ class Scores:
     prefix_logp: Tensor | None = None
     ref_prefix_logp: Tensor | None = None
     certainty: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        size = getattr(self.logp, "shape", ())
+        for field in fields(self):
+            value = getattr(self, field.name)
+            shape = getattr(value, "shape", ())
+            if value is not None and (len(shape) != 1 or shape != size):
+                found = f"shape {list(shape)}" if hasattr(value, "shape") else f"a {type(value).__name__}"
+                wanted = f"of shape {list(size)} as logp" if len(size) == 1 else "[N], one number per completion"
+                raise ValueError(f"{field.name} of the scores must be a tensor {wanted}, not {found}")
 
     @property
     def log_ratio(self) -> Tensor:
@@ -58,6 +69,14 @@ class Scores:
 
         columns = ([getattr(part, field.name) for part in parts] for field in fields(Scores))
         return Scores(*(None if column[0] is None else torch.cat(column) for column in columns))  # type: ignore[arg-type]
+
+
+def per_pair(name: str, value: Tensor | float, pairs: Tensor) -> Tensor | float:
+    """``value`` as it is, one number or [B] as ``pairs``. ValueError for another shape: [B, 1] would give [B, B]."""
+    shape = getattr(value, "shape", ())
+    if shape not in ((), pairs.shape):
+        raise ValueError(f"{name} must be one number or of shape {list(pairs.shape)} as the pairs, not {list(shape)}")
+    return value
 
 
 def log_sigmoid(x: Tensor) -> Tensor:

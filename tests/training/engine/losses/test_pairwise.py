@@ -171,6 +171,17 @@ def test_paft_imitates_what_its_other_adapter_says_of_the_chosen_completions():
     assert_close(found, dpo(0.1) + REJECTED.mean_nll)
 
 
+@pytest.mark.parametrize(("name", "column"), [("soft_dpo", "p"), ("odpo", "offset"), ("reward_aware_rpo", "gap")])
+def test_what_pairs_bring_one_by_one_is_as_long_as_they_are(name, column):
+    for other in (torch.full((6, 1), 0.5), torch.full((5,), 0.5)):
+        with pytest.raises(ValueError, match=rf"^{column} must be one number or of shape \[6\]"):
+            LOSSES[name].fn(*pair(), **{column: other})
+    numbers = (torch.full((6,), 0.5).double(), torch.tensor(0.5), 0.5)
+    found = [LOSSES[name].fn(*pair(), **{column: one}) for one in numbers]
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[1], found[2])
+
+
 @pytest.mark.parametrize("name", ["ld_dpo", "wpo"])
 def test_a_loss_that_needs_more_than_sums_says_what_is_missing(name):
     chosen, rejected = pair()

@@ -183,6 +183,24 @@ def test_scores_can_be_sliced_into_the_two_sides_of_pairs():
     assert both[torch.tensor([False, True, False, True])].log_ratio.tolist() == [1.0, 3.0]
 
 
+@pytest.mark.parametrize(
+    ("columns", "cure"),
+    [
+        # A column of a table would make [2, 2] of two completions, one number for each pair of them.
+        ({"ref_logp": torch.zeros(2, 1)}, r"ref_logp .* of shape \[2\] as logp, not shape \[2, 1\]"),
+        ({"length": torch.ones(1)}, r"length .* of shape \[2\] as logp, not shape \[1\]"),
+        ({"certainty": torch.tensor(0.5)}, r"certainty .* of shape \[2\] as logp, not shape \[\]"),
+        ({"length": [1, 1]}, r"length .* not a list"),
+        # Log-probs of tokens, which nobody has added up.
+        ({"logp": torch.zeros(2, 7)}, r"logp .* \[N\], one number per completion, not shape \[2, 7\]"),
+        ({"logp": [0.0, 0.0]}, r"logp .* \[N\], one number per completion, not a list"),
+    ],
+)
+def test_scores_of_other_shapes_are_refused(columns, cure):
+    with pytest.raises(ValueError, match=cure):
+        Scores(**{"logp": torch.zeros(2), "length": torch.ones(2), **columns})
+
+
 def test_an_empty_completion_counts_as_one_token():
     empty = Scores(torch.tensor([0.0, -6.0]), torch.tensor([0.0, 3.0]), torch.tensor([0.0, -3.0]))
     assert empty.mean_logp.tolist() == [0.0, -2.0]
