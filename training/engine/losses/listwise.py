@@ -3,7 +3,7 @@
 All take ``values`` float [N], N completions of G prompts laid flat, ``group`` long [N], the prompt of each completion
 (0 … G-1), and ``rank`` long [N]: 0 is best, equal ranks tie, and a negative rank was not ranked and stands behind those
 that were. They return one loss per prompt, [G]. A policy passes u = β·(log π(y|x) - log π_ref(y|x)) as values, a reward
-model its rewards. K may differ between prompts.
+model its rewards. K may differ between prompts. ValueError for other shapes, and for numbers of prompts with a gap.
 """
 
 from __future__ import annotations
@@ -152,10 +152,12 @@ def mc_po(values: Tensor, group: Tensor, rank: Tensor, *, negatives: int = 1, no
 
         -log( e^{u_0} / Σ_{i=0…M} e^{u_i} ),  1…M ~ softmax(u) among those worse than the best
 
-    RNCE with hard negatives: the worse completions that the current policy over-rates most are drawn most often, anew
-    in every step and without gradient through the draw. values, group, rank [N] → [G]. ``noise`` [N], standard Gumbel,
-    decides the draw (the M largest u + noise are taken, which for M = 1 is a draw from the softmax and for more one
-    without replacement); without it, torch's generator does.
+    RNCE with hard negatives, chosen as in contrastive divergence by a Markov chain that the current policy drives: over
+    the worse completions of a prompt it comes to rest at softmax(u), so those that the policy over-rates most come most
+    often. Over a list that can be drawn from at once, and further steps of the chain would change nothing. The draw is
+    made anew in every step and passes no gradient. values, group, rank [N] → [G]. ``noise`` [N], standard Gumbel,
+    decides it (the M largest u + noise are taken, which for M = 1 is a draw from the softmax and for more one without
+    replacement); without it, torch's generator does.
 
     Use: many sampled completions per prompt, of which most are easily told from the best.
     Pitfall: hard negatives that are wrongly judged worse pull harder than any others; clean the labels first.
@@ -185,13 +187,20 @@ class _Lists(NamedTuple):
 def _lists(values: Tensor, group: Tensor, rank: Tensor) -> _Lists:
     import torch
 
+    if values.dim() != 1 or not values.shape == group.shape == rank.shape or not len(values):
+        shapes = ", ".join(str(list(each.shape)) for each in (values, group, rank))
+        raise ValueError(f"values, group and rank must be [N] alike, with at least one completion, not {shapes}")
     count = torch.bincount(group)
+    fewest, longest = (int(each) for each in torch.aminmax(count))
+    if not fewest:
+        absent = int(count.argmin())
+        raise ValueError(f"group must number the prompts 0, 1, … without a gap, but {absent} has no completion")
     order = group.argsort(stable=True)
     column = torch.empty_like(order)
     column[order] = torch.arange(len(order), device=group.device) - (count.cumsum(0) - count)[group[order]]
-    shape, where = (len(count), int(count.max())), (group, column)
-    last = torch.iinfo(torch.long).max
-    place = group.new_full(shape, last).index_put(where, rank.where(rank >= 0, last))
+    shape, where = (len(count), longest), (group, column)
+    last = torch.iinfo(rank.dtype).max
+    place = rank.new_full(shape, last).index_put(where, rank.where(rank >= 0, last))
     real = torch.zeros(shape, dtype=torch.bool, device=group.device).index_put(where, torch.ones_like(rank).bool())
     return _Lists(values.new_zeros(shape).index_put(where, values), place, real, place < last, group, column)
 

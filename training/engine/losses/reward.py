@@ -55,7 +55,8 @@ def davidson(
 
     Learns from ties instead of dropping them: a tie says that two completions are close. ν = ``tie_odds`` is how
     often equals tie for each time that one of them wins; the model learns it. Given no tie, the chosen one wins with
-    probability σ(Δ). chosen, rejected, margin, p, tie: [B], tie_odds: scalar → [B].
+    probability σ(Δ). chosen, rejected, margin, p, tie: [B], tie_odds: scalar → [B]; at 0 it is Bradley–Terry, for
+    which no pair may be a tie.
 
     Use: annotators may call a tie, and often do.
     Pitfall: one ν for all annotators; where some never tie, it describes nobody.
@@ -165,4 +166,6 @@ def _tie_loss(log_probs: Tensor, p: Tensor | None, tie: Tensor | None) -> Tensor
     win, tied, loss = log_probs.unbind(-1)
     share = win.new_ones(()) if p is None else p
     half = win.new_zeros(()) if tie is None else tie / 2
-    return -(share - half) * win - 2 * half * tied - (1 - share - half) * loss
+    # Where a tie cannot be, at odds of 0, none times log 0 is nothing.
+    ties = (2 * half * tied).where(half > 0, 0)
+    return -(share - half) * win - ties - (1 - share - half) * loss

@@ -31,7 +31,7 @@ def kto(
     Use: Thumbs, and pairs that do not come in pairs.
     Pitfall: Needs at least two different prompts in every step, else there is nothing to measure the baseline on; with
         very uneven labels raise the weight of the rarer side.
-    Paper: arXiv:2402.01306, equation 8
+    Paper: arXiv:2402.01306, section 4
     """
     lead = beta * (scores.log_ratio - baseline.detach())
     return _by_label(desirable, desirable_weight * sigmoid(-lead), undesirable_weight * sigmoid(lead))

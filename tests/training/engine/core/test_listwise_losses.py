@@ -160,6 +160,35 @@ def test_of_several_best_the_mean_is_taken(name):
     assert_close(call(name, values, [0, 0, 0], [0, 0, 1], noise=[0.0, 0.0, 0.0]), [sum(losses) / 2])
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_numbers_of_prompts_with_a_gap_are_refused(name):
+    # The numbers of prompts in a table, say: every loss of a prompt that is not there would count in the mean.
+    with pytest.raises(ValueError, match="group must number the prompts 0, 1, … without a gap, but 1 has no"):
+        call(name, group=[number * 2 for number in GROUP])
+
+
+@pytest.mark.parametrize(
+    ("values", "group", "rank"),
+    [
+        ([1.0, 2.0], [0, 0], [0, 1, 2]),
+        ([1.0, 2.0], [0], [0, 1]),
+        ([[1.0, 2.0]], [[0, 0]], [[0, 1]]),
+        ([], [], []),
+    ],
+)
+def test_lists_of_other_shapes_are_refused(values, group, rank):
+    columns = torch.tensor(values), torch.tensor(group, dtype=torch.long), torch.tensor(rank, dtype=torch.long)
+    with pytest.raises(ValueError, match=r"values, group and rank must be \[N\] alike"):
+        LOSSES["plackett_luce"].fn(*columns)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_groups_and_ranks_may_be_short_integers(name):
+    group, rank = (torch.tensor(column, dtype=torch.int32) for column in (GROUP, RANK))
+    settings = {"noise": torch.tensor(NOISE, dtype=torch.float64)} if name in BY_DRAWING else {}
+    assert_close(LOSSES[name].fn(torch.tensor(VALUES, dtype=torch.float64), group, rank, **settings), call(name))
+
+
 def pairs():
     """Prompts of two, the best one first, and the same as the two sides of pairs."""
     u = torch.tensor([0.3, -1.2, 2.5, 0.0, -40.0, 3.0], dtype=torch.float64)

@@ -132,6 +132,16 @@ def test_without_ties_these_models_are_bradley_terry(name):
     torch.testing.assert_close(loss, torch.sigmoid(-gap), atol=1e-8, rtol=0)
 
 
+@pytest.mark.parametrize("name", sorted(TIES))
+def test_pairs_without_a_tie_are_bradley_terry_at_odds_of_exactly_zero(name):
+    chosen = tensor(CHOSEN, grad=True)
+    found = LOSSES[name].fn(chosen, tensor(REJECTED), tensor(MARGIN), tensor(P), tie_odds=0.0)
+    expected = LOSSES["bradley_terry"].fn(tensor(CHOSEN), tensor(REJECTED), tensor(MARGIN), tensor(P))
+    assert_close(found, expected)
+    found.sum().backward()
+    assert torch.isfinite(chosen.grad).all()
+
+
 @pytest.mark.parametrize("name", PAIRS)
 def test_gradients_are_the_derivatives(name):
     chosen, rejected = tensor(CHOSEN, grad=True), tensor(REJECTED, grad=True)

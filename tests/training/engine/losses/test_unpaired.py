@@ -20,7 +20,7 @@ def good(beta, border):
 
 
 def kto(beta, desirable_weight, undesirable_weight):
-    """λ_y - v(x, y) with the value function of the paper's equation 8."""
+    """λ_y - v(x, y) with the paper's value function."""
     up = good(beta, np.exp(beta * BASELINE))
     weight = np.where(UP, desirable_weight, undesirable_weight)
     return weight - weight * np.where(UP, up, 1 - up)
