@@ -85,7 +85,8 @@ def dataset_build(request: HttpRequest, pk: int) -> HttpResponse:
 @login_required
 @require_GET
 def dataset_version(request: HttpRequest, pk: int, number: int) -> HttpResponse:
-    version = get_version(cast(User, request.user), pk, number)
+    user = cast(User, request.user)
+    version = get_version(user, pk, number)
     rows = []
     if version.status == DatasetVersion.Status.READY:
         path = Path(settings.DATA_DIR) / version.folder / "data.jsonl"
@@ -104,6 +105,7 @@ def dataset_version(request: HttpRequest, pk: int, number: int) -> HttpResponse:
         ],
         "rows": rows,
         "formats": FORMATS.values(),
+        "may_manage": role_in(user, version.dataset.project) in ALLOWED["manage"],
     }
     return render(request, "exports/dataset_version.html", context)
 

@@ -10,6 +10,11 @@ from feedback_site.accounts.models import User
 from training.models import Model, Run
 
 
+def is_id(text: str) -> bool:
+    """Whether a word of an address can be an id: digits, no more of them than a database has room for."""
+    return text.isdecimal() and len(text) < 19
+
+
 def reviewed_projects(user: User) -> QuerySet[Project]:
     """The projects whose runs and models the user may see. Annotators judge blind, so they do not."""
     return visible_projects(user, "review")

@@ -25,12 +25,14 @@ class Group:
         return len(self.kinds) > 1
 
 
-def method_groups(project: Project) -> list[Group]:
-    """Every method once, in the order of GROUPS."""
-    newest = _newest_ready(project)
+def method_groups(project: Project, version: DatasetVersion | None = None) -> list[Group]:
+    """Every method once, in the order of GROUPS; with a version, only those that learn from its kind of dataset."""
+    newest = {version.dataset.kind: version} if version else _newest_ready(project)
     groups = []
     for name, (title, about) in GROUPS.items():
-        methods = tuple(methods_of(name))
+        methods = tuple(one for one in methods_of(name) if version is None or one.dataset_kind in newest)
+        if not methods:
+            continue
         kinds = tuple(dict.fromkeys(method.dataset_kind for method in methods))
         ready = next((newest[kind] for kind in kinds if kind in newest), None)
         groups.append(Group(name, title, about, kinds, methods, ready))

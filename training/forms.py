@@ -81,9 +81,10 @@ class ConfigForm(forms.Form):
         shown = {*self.method_knobs, *self.common_knobs}
         return [self[knob.name] for knob in self.knobs if knob.name not in shown]
 
-    def advanced_errors(self) -> bool:
-        """Whether something is wrong among the folded settings, so that they must be shown."""
-        return any(field.errors for field in self.advanced_fields())
+    def advanced_open(self) -> bool:
+        """Whether the folded settings must be shown: something is wrong among them, or not as it is by default."""
+        usual = {knob.name: knob.default for knob in self.knobs}
+        return any(field.errors or field.initial != usual[field.name] for field in self.advanced_fields())
 
     def config(self) -> dict[str, Any]:
         """The knobs of the checked form, as the engine's `config`."""

@@ -2,10 +2,12 @@
 
 import json
 import os
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from django.utils.safestring import SafeString
@@ -35,6 +37,8 @@ CHARTS: tuple[tuple[str, str, tuple[tuple[str, str, int], ...]], ...] = (
 )
 # Says the same as the other, without what differs from batch to batch.
 INSTEAD = {"Log-probability": "Moved from the reference"}
+# What is left is judged by so many of the last lines, and not before there are a few.
+PACE_LINES, FEWEST_LINES = 30, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,31 @@ class Course:
     charts: list[Chart]
     hint: str
     padding: float | None
+
+
+@dataclass
+class Pace:
+    """How long a run still takes, as its last lines went."""
+
+    last: tuple[datetime, float] | None = None
+    rates: deque[float] = field(default_factory=lambda: deque(maxlen=PACE_LINES))
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Take in one line of `progress.jsonl`: its time, and the share of the run that is done."""
+        now = datetime.fromisoformat(line["time"]), float(line["fraction"])
+        if self.last is not None and now[1] > self.last[1]:
+            self.rates.append((now[0] - self.last[0]).total_seconds() / (now[1] - self.last[1]))
+        self.last = now
+
+    def left(self) -> str:
+        """In words, or "" while it cannot be known. The median passes over the pause between two attempts."""
+        if self.last is None or self.last[1] >= 1 or len(self.rates) < FEWEST_LINES:
+            return ""
+        minutes = median(self.rates) * (1 - self.last[1]) / 60
+        if minutes < 1:
+            return "less than a minute left"
+        amount, unit = (round(minutes), "minute") if minutes < 90 else (round(minutes / 60), "hour")
+        return f"about {amount} {unit}{'' if amount == 1 else 's'} left"
 
 
 class ProgressReader:

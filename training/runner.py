@@ -14,7 +14,7 @@ from feedback_site.jobs.context import JobContext, JobFailed
 from feedback_site.jobs.guard import CANNOT_START
 from training.models import Run
 from training.paths import run_inputs, run_output
-from training.progress import ProgressReader
+from training.progress import Pace, ProgressReader
 from training.services.collect import collect_run
 from training.services.inputs import write_inputs
 
@@ -37,13 +37,16 @@ def supervise(*, run: Run, context: JobContext) -> dict[str, Any]:
     out = run_output(run)
     log = run_inputs(run) / "engine.log"
     reader = ProgressReader(out / "progress.jsonl")
+    pace = Pace()
     said = ""
 
     def watch() -> None:
         nonlocal said
         for line in reader.new_lines():
             message = line.get("message", "")
-            context.progress(ENGINE_SHARE * line.get("fraction", 0), message)
+            pace.add(line)
+            left = pace.left()
+            context.progress(ENGINE_SHARE * line["fraction"], f"{message.rstrip('.')}, {left}" if left else message)
             if message and message != said and not line.get("metrics"):
                 context.log(message)
             said = message

@@ -4,6 +4,7 @@ from training import views
 
 urlpatterns = [
     path("projects/<slug:slug>/runs/", views.runs, name="runs"),
+    path("projects/<slug:slug>/runs/compare/", views.compare, name="compare_runs"),
     path("projects/<slug:slug>/runs/new/", views.choose, name="choose_method"),
     path("projects/<slug:slug>/runs/new/<slug:method>/", views.train, name="train"),
     path("projects/<slug:slug>/sample/", views.sample, name="sample"),

@@ -1,32 +1,34 @@
 """The pages of runs and models."""
 
-import json
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
+from django.db.models import Model as Row
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.http import urlencode
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotate.access import ALLOWED, get_project, role_in
-from annotate.models import Completion
+from exports.models import DatasetVersion
 from feedback_site.accounts.models import User
-from training.access import get_model, get_run
+from training.access import get_model, get_run, is_id
 from training.chooser import method_groups
+from training.compare import FEWEST, chosen_runs, compare_charts, differing_settings, held_out
 from training.engine.losses import LOSSES
-from training.engine.spec import parameters
 from training.forms import ModelForm, SampleForm, TrainForm
 from training.models import Run
-from training.paths import data_dir, run_inputs
 from training.progress import read_course
+from training.runpage import command_line, first_answers, named_check, reference_share, settings_of, spec_text
 from training.services.models import ModelError, lineage, promote_model, register_model
 from training.services.runs import RunError, Selection, start_run
 
 PER_PAGE = 50
-ANSWERS_SHOWN = 6
+
+Thing = TypeVar("Thing", bound=Row)
 
 
 @login_required
@@ -35,9 +37,11 @@ def runs(request: HttpRequest, slug: str) -> HttpResponse:
     user = cast(User, request.user)
     project = get_project(user, slug, "review")
     found = project.runs.select_related("job", "model", "dataset_version__dataset", "output_model")
+    page = Paginator(found, PER_PAGE).get_page(request.GET.get("page"))
     context = {
         "project": project,
-        "page": Paginator(found, PER_PAGE).get_page(request.GET.get("page")),
+        "page": page,
+        "comparable": sum(run.task == Run.Task.TRAIN for run in page) >= FEWEST,
         "may_manage": role_in(user, project) in ALLOWED["manage"],
     }
     return render(request, "training/runs.html", context)
@@ -45,25 +49,61 @@ def runs(request: HttpRequest, slug: str) -> HttpResponse:
 
 @login_required
 @require_GET
+def compare(request: HttpRequest, slug: str) -> HttpResponse:
+    """Training runs side by side: `?run=3&run=5`."""
+    project = get_project(cast(User, request.user), slug, "review")
+    found = chosen_runs(
+        project.runs.select_related("job", "model", "dataset_version__dataset"), request.GET.getlist("run")
+    )
+    context = {
+        "project": project,
+        "runs": found,
+        "held_out": held_out(found),
+        "settings": differing_settings(found),
+        "charts": compare_charts(found),
+    }
+    return render(request, "training/compare.html", context)
+
+
+@login_required
+@require_GET
 def choose(request: HttpRequest, slug: str) -> HttpResponse:
-    """All methods to choose from; with `?model=` the one to start from goes along."""
+    """All methods to choose from; `?model=` and `?dataset_version=` go along, and only what learns from it is shown."""
     project = get_project(cast(User, request.user), slug, "manage")
-    wanted = request.GET.get("model", "")
-    model = project.models.filter(pk=wanted).first() if wanted.isdecimal() else None
-    context = {"project": project, "groups": method_groups(project), "model": model, "count": len(LOSSES)}
+    model = _named(project.models.all(), request.GET.get("model"))
+    versions = DatasetVersion.objects.filter(dataset__project=project, status=DatasetVersion.Status.READY)
+    version = _named(versions.select_related("dataset"), request.GET.get("dataset_version"))
+    groups = method_groups(project, version)
+    given = {"model": model and model.pk, "dataset_version": version and version.pk}
+    context = {
+        "project": project,
+        "groups": groups,
+        "model": model,
+        "version": version,
+        "query": urlencode({name: pk for name, pk in given.items() if pk}),
+        "count": sum(len(group.methods) for group in groups),
+    }
     return render(request, "training/choose.html", context)
+
+
+def _named(found: QuerySet[Thing], pk: str | None) -> Thing | None:
+    """The one that an address names by its id, if it is among these."""
+    return found.filter(pk=pk).first() if pk and is_id(pk) else None
 
 
 @login_required
 @require_http_methods(["GET", "POST"])
 def train(request: HttpRequest, slug: str, method: str) -> HttpResponse:
-    """The form of one method, made from the engine's table."""
+    """The form of one method, made from the engine's table; `?like=` begins with the settings of an earlier run."""
     user = cast(User, request.user)
     project = get_project(user, slug, "manage")
     if method not in LOSSES:
         messages.error(request, f"There is no method “{method}”. Choose one of these.")
         return redirect("choose_method", slug=slug)
-    chosen = {name: request.GET.get(name) for name in ("model", "dataset_version")}
+    chosen: dict[str, Any] = {name: request.GET.get(name) for name in ("model", "dataset_version")}
+    like = _named(project.runs.filter(task=Run.Task.TRAIN, method=method), request.GET.get("like"))
+    if like:
+        chosen = like.config | {"model": like.model_id, "dataset_version": like.dataset_version_id}
     form = TrainForm(request.POST or None, project=project, method=method, initial=chosen)
     if request.method == "POST" and form.is_valid():
         try:
@@ -81,7 +121,7 @@ def train(request: HttpRequest, slug: str, method: str) -> HttpResponse:
             form.add_error(field if field in form.fields else None, error.message)
         else:
             return redirect("run", pk=run.pk)
-    context = {"project": project, "form": form, "method": LOSSES[method]}
+    context = {"project": project, "form": form, "method": LOSSES[method], "like": like}
     return render(request, "training/train.html", context)
 
 
@@ -90,7 +130,11 @@ def train(request: HttpRequest, slug: str, method: str) -> HttpResponse:
 def sample(request: HttpRequest, slug: str) -> HttpResponse:
     user = cast(User, request.user)
     project = get_project(user, slug, "manage")
-    form = SampleForm(request.POST or None, project=project, initial={"model": request.GET.get("model")})
+    chosen: dict[str, Any] = {"model": request.GET.get("model")}
+    like = _named(project.runs.filter(task=Run.Task.SAMPLE), request.GET.get("like"))
+    if like:
+        chosen = like.config | {name: like.selection[name] for name in ("prompts", "items")} | {"model": like.model_id}
+    form = SampleForm(request.POST or None, project=project, initial=chosen)
     if request.method == "POST" and form.is_valid():
         try:
             run = start_run(
@@ -106,7 +150,7 @@ def sample(request: HttpRequest, slug: str) -> HttpResponse:
             form.add_error(field if field in form.fields else None, error.message)
         else:
             return redirect("run", pk=run.pk)
-    return render(request, "training/sample.html", {"project": project, "form": form})
+    return render(request, "training/sample.html", {"project": project, "form": form, "like": like})
 
 
 @login_required
@@ -118,63 +162,22 @@ def run(request: HttpRequest, pk: int) -> HttpResponse:
     context = {
         "project": found.project,
         "run": found,
-        "settings": _settings(found),
-        "spec": _spec(found),
+        "settings": settings_of(found),
+        "spec": spec_text(found),
+        "command": command_line(found),
         "method": LOSSES.get(found.method),
         "result": found.result or {},
-        "warnings": [_named(check) for check in checks if check["level"] != "ok"],
-        "passed": [_named(check) for check in checks if check["level"] == "ok"],
+        "warnings": [named_check(check) for check in checks if check["level"] != "ok"],
+        "passed": [named_check(check) for check in checks if check["level"] == "ok"],
         "evaluations": list((found.result or {}).get("eval", {}).items()),
         "output": getattr(found, "output_model", None),
-        "answers": _first_answers(found),
+        "answers": first_answers(found),
         "course": read_course(found),
-        "reference_share": _reference_share(found),
+        "reference_share": reference_share(found),
         "live": found.job is not None and not found.job.is_over,
         "may_manage": role_in(user, found.project) in ALLOWED["manage"],
     }
     return render(request, "training/run.html", context)
-
-
-def _settings(run: Run) -> dict[str, list[tuple[str, Any]]]:
-    """Names and values: `chosen` are the method's own and whatever is not as it is by default, `usual` the others."""
-    method = LOSSES.get(run.method)
-    own = method.defaults() if method else {}
-    defaults = {one.name: one.default for one in parameters(run.task, method)}
-    # In the order of the table: PostgreSQL keeps the keys of JSON in one of its own.
-    known = {name: run.config[name] for name in (*defaults, *run.config) if name in run.config}
-    chosen = {name: value for name, value in known.items() if name in own or value != defaults.get(name)}
-    usual = {name: value for name, value in known.items() if name not in chosen}
-    return {
-        part: [(name.replace("_", " "), "none" if value == "" else value) for name, value in values.items()]
-        for part, values in (("chosen", chosen), ("usual", usual))
-    }
-
-
-def _named(check: dict[str, Any]) -> dict[str, Any]:
-    """A check with its name in words: `train.too_long` is “too long (train)”."""
-    split, _, name = check["name"].rpartition(".")
-    return check | {"title": name.replace("_", " ") + (f" ({split})" if split else "")}
-
-
-def _reference_share(run: Run) -> float | None:
-    """The share of the training time that the reference's log-probs took, in percent."""
-    times = [(run.result or {}).get(name) for name in ("reference_seconds", "train_seconds")]
-    return 100 * times[0] / times[1] if times[0] and times[1] else None
-
-
-def _first_answers(run: Run) -> QuerySet[Completion]:
-    """A few of the completions that a sampling run added, so that people read what their policy says."""
-    added = Completion.objects.filter(model_id=run.model_id, run_id=run.pk)
-    return added.select_related("prompt").order_by("prompt_id", "pk")[:ANSWERS_SHOWN]
-
-
-def _spec(run: Run) -> str:
-    """The spec as the engine was given it, paths as they lie below the data folder; before the start, its settings."""
-    try:
-        text = (run_inputs(run) / "spec.json").read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return json.dumps({"task": run.task, "config": run.config}, indent=1)
-    return text.replace(f"{data_dir()}/", "")
 
 
 @login_required

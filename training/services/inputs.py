@@ -20,17 +20,23 @@ def write_inputs(run: Run) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     spec = folder / "spec.json"
     if not spec.exists():
-        document: dict[str, Any] = {"task": run.task, "config": run.config}
-        if run.model is not None:
-            document["model"] = model_location(run.model)
-        if run.task == Run.Task.TRAIN:
-            document |= {"method": run.method, "data": _data_files(run)}
-        elif run.task == Run.Task.SAMPLE:
+        document = spec_document(run)
+        if run.task == Run.Task.SAMPLE:
             document["prompts"] = str(_write_prompts(run, folder / "prompts.jsonl"))
         part = spec.with_suffix(".part")
         part.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         part.rename(spec)
     return spec
+
+
+def spec_document(run: Run) -> dict[str, Any]:
+    """The run's spec with real paths, all but the prompts of a sampling run: those are drawn when it starts."""
+    document: dict[str, Any] = {"task": run.task, "config": run.config}
+    if run.model is not None:
+        document["model"] = model_location(run.model)
+    if run.task == Run.Task.TRAIN:
+        document |= {"method": run.method, "data": _data_files(run)}
+    return document
 
 
 def _data_files(run: Run) -> dict[str, str]:

@@ -18,7 +18,8 @@ pytestmark = pytest.mark.django_db
 
 def make_version(project, kind="pairwise", status="ready") -> DatasetVersion:
     """A version that says it is ready; nothing reads its files here."""
-    counts = {"rows": {"train": 1200, "validation": 3, "test": 0}, "prompts": {}, "judgements": 1203}
+    splits = {"train": 1200, "validation": 3, "test": 0}
+    counts = {"rows": splits, "prompts": splits, "judgements": 1203}
     return DatasetVersion.objects.create(
         dataset=project.datasets.create(name=f"{kind}s", kind=kind), number=1, recipe={}, status=status,
         sha256="f" * 64, folder="datasets/1/v1", counts=counts,
@@ -137,3 +138,28 @@ def test_the_schema_knows_the_methods(victor, api_for):
     row = schema["components"]["schemas"]["MethodRow"]
     assert {"name", "title", "formula", "pitfall", "parameters"} <= set(row["properties"])
     assert "/api/v1/methods/" in schema["paths"]
+
+
+def test_from_a_dataset_version_only_what_learns_from_it_is_offered_and_begins_with_it(
+    project, policy, alice, victor, client_for, data_dir
+):
+    make_version(project, "pairwise")
+    version = make_version(project, "binary")
+    page = f"/datasets/{version.dataset_id}/versions/1/"
+    folder = data_dir / version.folder
+    folder.mkdir(parents=True)
+    (folder / "data.jsonl").touch()
+    client = client_for(alice)
+    answer = client.get(page)
+    address = f"/projects/{project.slug}/runs/new/?dataset_version={version.pk}"
+    assert f'href="{address}"' in answer.content.decode()
+    assert "Train on it" not in client_for(victor).get(page).content.decode()
+    answer = client.get(address)
+    offered = {method.name for group in answer.context["groups"] for method in group.methods}
+    assert offered == {name for name, method in LOSSES.items() if method.dataset_kind == "binary"}
+    assert f"/runs/new/kto/?dataset_version={version.pk}" in answer.content.decode()
+    form = client.get(f"/projects/{project.slug}/runs/new/kto/?dataset_version={version.pk}").context["form"]
+    assert str(form["dataset_version"].value()) == str(version.pk)
+    for nonsense in ("x", "0", "9" * 30):
+        answer = client.get(f"/projects/{project.slug}/runs/new/?dataset_version={nonsense}")
+        assert answer.context["count"] == len(LOSSES)

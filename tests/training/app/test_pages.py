@@ -1,6 +1,7 @@
 """The pages of runs and models: who sees them, what they say, and what their forms do."""
 
 import json
+import shlex
 
 import pytest
 from django.urls import reverse
@@ -9,7 +10,7 @@ from exports.models import DatasetVersion
 from tests.makers import make_project, make_prompt
 from training.engine.losses import LOSSES
 from training.models import Model, Run
-from training.services.runs import start_run
+from training.services.runs import Selection, start_run
 
 pytestmark = pytest.mark.django_db
 
@@ -120,6 +121,42 @@ def test_a_folded_setting_that_is_wrong_is_shown_unfolded(policy, ready, alice, 
     assert not Run.objects.exists()
 
 
+def test_an_earlier_run_fills_the_form_and_unfolds_what_it_changed(run, policy, ready, alice, client_for):
+    first = start_run(
+        project=run.project, task="train", method="dpo", model=policy, dataset_version=ready,
+        config={"beta": 0.3, "lora_rank": 4}, created_by=alice,
+    )  # fmt: skip
+    client = client_for(alice)
+    assert f"/runs/new/dpo/?like={first.pk}" in text(client.get(f"/runs/{first.pk}/"))
+    answer = client.get(f"/projects/answers/runs/new/dpo/?like={first.pk}")
+    data = {field.html_name: field.value() for field in answer.context["form"]}
+    assert '<details class="more" open>' in text(answer)
+    assert '<details class="more">' in text(client.get(f"/projects/answers/runs/new/dpo/?like={run.pk}"))
+    client.post("/projects/answers/runs/new/dpo/", {name: value for name, value in data.items() if value is not False})
+    again = Run.objects.first()
+    assert again.pk != first.pk
+    assert (again.config, again.model, again.dataset_version) == (first.config, policy, ready)
+
+
+def test_the_settings_of_another_method_or_project_fill_no_form(run, alice, client_for):
+    Run.objects.filter(pk=run.pk).update(config=run.config | {"beta": 0.3})
+    client = client_for(alice)
+    make_project("other", owner=alice)
+    for path in (f"/projects/answers/runs/new/cdpo/?like={run.pk}", f"/projects/other/runs/new/dpo/?like={run.pk}"):
+        assert client.get(path).context["form"]["beta"].value() == 0.1
+    for nonsense in ("x", "9" * 30):
+        assert client.get(f"/projects/answers/runs/new/dpo/?like={nonsense}").status_code == 200
+
+
+def test_sampling_again_takes_over_how_much_was_sampled(project, policy, alice, client_for):
+    make_prompt(project)
+    selection = Selection(prompts=7, items=False)
+    first = start_run(project=project, task="sample", model=policy, config={"n": 5}, selection=selection)
+    form = client_for(alice).get(f"/projects/answers/sample/?like={first.pk}").context["form"]
+    values = {name: form[name].value() for name in ("model", "prompts", "items", "n")}
+    assert values == {"model": policy.pk, "prompts": 7, "items": False, "n": 5}
+
+
 def test_only_what_a_method_can_start_from_is_offered(project, policy, ready, alice, client_for):
     Model.objects.create(project=project, name="judge", kind="reward", folder="models/judge")
     Model.objects.create(project=project, name="reader", kind="encoder", folder="models/reader")
@@ -175,6 +212,28 @@ def test_a_run_shows_what_was_chosen_and_folds_what_is_as_by_default(project, po
     assert settings["chosen"] == [("epochs", 3), ("beta", 0.1)]
     assert ("plus", "none") in settings["usual"]
     assert len(settings["chosen"]) + len(settings["usual"]) == len(one.config)
+
+
+def test_a_run_says_the_command_that_does_the_same_by_hand(project, policy, ready, alice, client_for, settings):
+    config = {"beta": 0.25, "plus": "0.2*sft", "gradient_checkpointing": True, "lora_rank": 8}
+    settings.DATA_DIR = settings.BASE_DIR / "data"
+    one = start_run(
+        project=project, task="train", method="f_dpo", model=policy, dataset_version=ready, config=config,
+    )  # fmt: skip
+    command = shlex.split(client_for(alice).get(f"/runs/{one.pk}/").context["command"])
+    assert command[:3] == ["python", "-m", "training.engine"]
+    assert "--data" in command
+    assert "train=data/datasets/1/v1/train.parquet" in command
+    assert [word for word in command if "=" in word and word.startswith("--")] == [
+        "--lora-rank=8", "--gradient-checkpointing=true", "--plus=0.2*sft", "--beta=0.25",
+    ]  # fmt: skip
+
+
+def test_a_data_folder_elsewhere_is_named_by_its_variable(run, alice, client_for):
+    page = text(client_for(alice).get(f"/runs/{run.pk}/"))
+    assert "--data train=$PLUMB_DATA/datasets/1/v1/train.parquet" in page
+    assert "--data validation=$PLUMB_DATA/datasets/1/v1/validation.parquet" in page
+    assert "data test=" not in page
 
 
 def test_a_running_run_says_when_both_sides_become_unlikely(run, alice, client_for, data_dir):

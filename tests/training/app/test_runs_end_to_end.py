@@ -1,8 +1,12 @@
 """Runs from start to registered model or new items, with the real engine as a child process."""
 
+import shlex
 import shutil
+import subprocess
+import sys
 
 import pytest
+from django.conf import settings
 from django.utils.html import escape
 
 from annotate.models import Completion, Item, Slot
@@ -12,6 +16,7 @@ from tests.training.app.conftest import PAIRS, QUICK, again, do
 from training.engine.modelfiles import weights_sha256
 from training.models import Model
 from training.paths import data_dir, run_output
+from training.runpage import command_line
 from training.services.models import lineage, register_model
 from training.services.runs import Selection, start_run
 
@@ -41,6 +46,18 @@ def test_a_training_run_becomes_a_model_that_knows_its_judgements(start_dpo, bui
     run = again(run)
     assert run.job.status == "done"
     assert Model.objects.count() == 2
+
+
+def test_the_command_on_the_page_makes_the_same_model_by_hand(start_dpo, tmp_path):
+    run = do(start_dpo(beta=0.3, gradient_checkpointing=True, plus="0.2*sft"))
+    command = command_line(run).replace("$PLUMB_DATA", str(data_dir()))
+    python, *arguments, _ = shlex.split(command)
+    assert python == "python"
+    finished = subprocess.run(
+        [sys.executable, *arguments, str(tmp_path / "out")], cwd=settings.BASE_DIR, capture_output=True, text=True
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert weights_sha256(tmp_path / "out/model") == run.output_model.weights_sha256
 
 
 def test_sampling_makes_completions_and_items_once(project, tiny, alice, client_for):
