@@ -20,10 +20,12 @@ _SPEAKERS = {"Human": "user", "Assistant": "assistant", "System": "system"}
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A prompt and the completions that answer it, in the order of the row (of a pair, the chosen one first)."""
+    """A prompt and the completions that answer it, in the order of the row (of a pair, the chosen one first), with the
+    columns that they stood in."""
 
     prompt: Messages
     completions: tuple[str, ...]
+    columns: tuple[str, ...]
 
 
 def read_conversation(row: Row, kind: str) -> Conversation:
@@ -46,7 +48,11 @@ def read_conversation(row: Row, kind: str) -> Conversation:
             raise row.error(one.name, f"other messages stand before its reply than in {source}; correct or remove it.")
     # In a transcript the blank before a reply belongs to "Assistant:".
     transcribed = isinstance(given, str) and _TURN.match(given)
-    return Conversation(asked, tuple(one.text.removeprefix(" ") if transcribed else one.text for one in replies))
+    return Conversation(
+        prompt=asked,
+        completions=tuple(one.text.removeprefix(" ") if transcribed else one.text for one in replies),
+        columns=tuple(one.name for one in replies),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from training.engine.errors import EngineError
@@ -63,13 +64,20 @@ class ChatRenderer:
         return begin is not None and prompt[:1] != (begin,) and self.tokenizer("a")["input_ids"][:1] == [begin]
 
     def render(
-        self, row: Row, prompt: Messages, answers: Sequence[str], *, condition: str | None = None
+        self,
+        row: Row,
+        prompt: Messages,
+        answers: Sequence[str],
+        *,
+        condition: str | None = None,
+        columns: Sequence[str] = (),
     ) -> Rendered | None:
         """Prompt and answers as ids, or None when one of the sequences is longer than ``max_length``.
 
         ``condition`` stands between the generation prompt and the answers and belongs to the prompt; None takes that
-        of the template. An answer is what follows the ids of the prompt, as a sampler would go on from them: where
-        the tokenizer would merge across the boundary, the answer is tokenised by itself.
+        of the template. ``columns`` are those of the answers, for errors to name. An answer is what follows the ids of
+        the prompt, as a sampler would go on from them: where the tokenizer would merge across the boundary, the answer
+        is tokenised by itself.
         """
         head_text = self._template(prompt, answer=None, row=row)
         behind = self.condition if condition is None else condition
@@ -81,12 +89,13 @@ class ChatRenderer:
             )
         merged = False
         tails: list[tuple[int, ...]] = []
-        for answer in answers:
+        for answer, name in zip_longest(answers, columns, fillvalue="completion"):
             tail_text = self._answer_text(row, prompt, head_text, answer)
             full = self._ids(head_text + behind + tail_text)
             apart = full[: len(head)] != head
             # Where nothing merges the joint ids are right even for tokenizers that put a blank before every text.
-            tails.append(self._until_end(row, self._ids(tail_text) if apart else full[len(head) :]))
+            tail = self._ids_behind(tail_text) if apart else full[len(head) :]
+            tails.append(self._until_end(row, name, tail))
             merged = merged or apart
         if len(head) + max(map(len, tails)) > self.max_length:
             return None
@@ -103,7 +112,13 @@ class ChatRenderer:
             )
         return full_text[len(head_text) :]
 
-    def _until_end(self, row: Row, tail: tuple[int, ...]) -> tuple[int, ...]:
+    def _ids_behind(self, text: str) -> tuple[int, ...]:
+        """The ids of a text that goes on from another one: without the blank that some tokenizers put before every text
+        and that the model would never write there."""
+        anchor, anchored = self._ids("\n"), self._ids("\n" + text)
+        return anchored[len(anchor) :] if anchored[: len(anchor)] == anchor else self._ids(text)
+
+    def _until_end(self, row: Row, name: str, tail: tuple[int, ...]) -> tuple[int, ...]:
         """The answer up to and including its end token; the white space that templates put after it is left out."""
         end = next((index for index, token in enumerate(tail) if token in self.ends), None)
         if end is None:
@@ -114,10 +129,10 @@ class ChatRenderer:
             )
         if self.tokenizer.decode(list(tail[end + 1 :])).strip():
             raise row.error(
-                "prompt", "the answer contains the text of an end token; remove it, it would teach stopping early."
+                name, "the answer contains the text of an end token; remove it, it would teach stopping early."
             )
         if end == 0:
-            raise row.error("prompt", "the answer has no tokens before its end token; remove the row.")
+            raise row.error(name, "the answer has no tokens before its end token; remove the row.")
         return tail[: end + 1]
 
     def _template(self, prompt: Messages, *, answer: str | None, row: Row | None = None) -> str:
@@ -132,7 +147,9 @@ class ChatRenderer:
                 chat_template=self._plain_template,
             )
         except Exception as error:  # jinja's errors and whatever a template raises on purpose
-            what = f"the chat template refuses this conversation: {error}"
+            what = (
+                f"the model's chat template refuses this conversation ({error}); change its messages or the template."
+            )
             raise (row.error("prompt", what) if row else EngineError(what, field="prompt")) from error
         return str(rendered)
 

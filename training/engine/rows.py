@@ -42,9 +42,10 @@ def read_rows(path: str | Path) -> Iterator[Row]:
     path = Path(path)
     if not path.is_file():
         raise EngineError(f"The data file {path.name} does not exist; build the dataset version again.", field="data")
-    if path.suffix == ".parquet":
+    name = path.name.lower()
+    if name.endswith(".parquet"):
         return _parquet(path)
-    if Path(path.name.removesuffix(".gz")).suffix in {".jsonl", ".ndjson", ".json"}:
+    if name.removesuffix(".gz").endswith((".jsonl", ".ndjson", ".json")):
         return _json(path)
     raise EngineError(
         f"{path.name} cannot be read: the engine reads .parquet, .jsonl and .json files, the last two also as .gz. "
@@ -59,21 +60,26 @@ def _parquet(path: Path) -> Iterator[Row]:
 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            if twice := [name for name in names if names.count(name) > 1]:
+                what = f"{path.name} has two columns {twice[0]!r}; leave one of them out."
+                raise EngineError(what, field="data")
+            # Nothing here asks for times, and Python cannot hold those in nanoseconds.
+            plain = [one.name for one in file.schema_arrow if not pyarrow.types.is_temporal(one.type)]
             index = 0
-            for batch in file.iter_batches(batch_size=1024):
+            for batch in file.iter_batches(batch_size=1024, columns=plain):
                 for values in batch.to_pylist():
                     yield Row(path.name, index, values)
                     index += 1
-    except (pyarrow.ArrowException, OSError) as error:
-        raise EngineError(
-            f"{path.name} is not a readable Parquet file ({error}); build the dataset version again.", field="data"
-        ) from error
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        message = f"{path.name} is not a readable Parquet file ({error}); build the dataset version, or save it, again."
+        raise EngineError(message, field="data") from error
 
 
 def _json(path: Path) -> Iterator[Row]:
     """One object in every line, or one list of objects."""
     try:
-        with GzipFile(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with GzipFile(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
             listed = file.read(4096).removeprefix(_BOM).lstrip().startswith(b"[")
             file.seek(0)
             yield from _list_of_objects(path.name, file) if listed else _lines(path.name, file)
@@ -141,7 +147,8 @@ def column(row: Row, name: str, default: object = _MISSING) -> Any:
     value = row.values.get(name, default)
     if value is _MISSING:
         found = ", ".join(sorted(row.values)) or "none"
-        raise row.error(name, f"the column is missing (found: {found}); choose a dataset of the right kind.")
+        what = f"the column is missing (found: {found}); choose a dataset of the right kind, or write its rows as "
+        raise row.error(name, what + "docs/methods.md shows them.")
     return value
 
 

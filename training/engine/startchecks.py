@@ -89,7 +89,7 @@ def data_checks(split: str, report: DataReport) -> list[Check]:
 
 def shape_checks(trees: Sequence[PromptTree], kind: str, config: Mapping[str, Any]) -> list[Check]:
     """Duplicates, length bias, ties, balance of labels: what a model could learn instead of quality."""
-    checks = [_duplicates(trees)]
+    checks = [_duplicates(trees), _weights(trees)]
     if kind == "pairwise":
         ties = sum(tree.targets.get("tie") or 0.0 for tree in trees) / len(trees)
         checks += [_length_bias(trees), _undecided(trees), _ties(ties)]
@@ -203,6 +203,14 @@ def _duplicates(trees: Sequence[PromptTree]) -> Check:
     if more > len(trees) * LONG_SHARE:
         return Check("duplicates", "warning", message + " They count twice; give one row a weight instead.", more)
     return Check("duplicates", "ok", message, more)
+
+
+def _weights(trees: Sequence[PromptTree]) -> Check:
+    silent = sum(not tree.targets["weight"] for tree in trees)
+    message = f"{silent} of {len(trees)} rows weigh 0 and teach nothing."
+    if silent == len(trees):
+        return Check("weights", "refused", f"{message} Give some of them a weight.", silent, "data.train")
+    return Check("weights", "warning" if silent else "ok", message, silent)
 
 
 def _ties(share: float) -> Check:

@@ -170,9 +170,9 @@ def _tree(
 ) -> PromptTree | None:
     said = read_conversation(row, kind)
     targets = read_targets(row, kind)
-    if conditions and isinstance(renderer, ChatRenderer):
-        condition = conditions[0] if flag(row, "label") else conditions[1]
-        rendered = renderer.render(row, said.prompt, said.completions, condition=condition)
+    if isinstance(renderer, ChatRenderer):
+        condition = conditions[0 if flag(row, "label") else 1] if conditions else None
+        rendered = renderer.render(row, said.prompt, said.completions, condition=condition, columns=said.columns)
     else:
         rendered = renderer.render(row, said.prompt, said.completions)
     if rendered is None:
@@ -207,7 +207,7 @@ def _first_of(wrong: Sequence[EngineError]) -> EngineError:
     if not others:
         return first
     rows = ", ".join(str(error.row) for error in others) + (", …" if len(wrong) == MOST_NAMED else "")
-    return EngineError(f"{first.message} Wrong are also rows {rows}.", row=first.row, field=first.field)
+    return EngineError(f"{first.message} Further rows that are wrong: {rows}.", row=first.row, field=first.field)
 
 
 def _distinct(completions: Sequence[tuple[int, ...]], rank: Sequence[int]) -> list[int]:

@@ -83,6 +83,22 @@ def test_parquet_and_jsonl_give_the_same_trees(tmp_path, read, pairwise_rows, ti
     assert report.rows == report.used == 12
 
 
+def test_what_nobody_asks_for_in_a_parquet_file_does_not_matter(tmp_path, tiny_tokenizer, pairwise_rows):
+    table = pa.Table.from_pylist(pairwise_rows)
+    table = table.append_column("time", pa.array([1] * len(pairwise_rows), pa.timestamp("ns")))
+    pq.write_table(table, tmp_path / "Rows.PARQUET")
+    trees, _ = read_trees(tmp_path / "Rows.PARQUET", kind="pairwise", tokenizer=tiny_tokenizer, max_length=200)
+    assert len(trees) == 12
+
+
+def test_two_parquet_columns_of_one_name_are_refused(tmp_path, tiny_tokenizer):
+    columns = [pa.array([text]) for text in ("Is it?", "Yes.", "No.", "Maybe.")]
+    table = pa.Table.from_arrays(columns, names=["prompt", "chosen", "chosen", "rejected"])
+    pq.write_table(table, tmp_path / "rows.parquet")
+    with pytest.raises(EngineError, match="two columns 'chosen'"):
+        read_trees(tmp_path / "rows.parquet", kind="pairwise", tokenizer=tiny_tokenizer, max_length=200)
+
+
 def test_thumbs_and_demonstrations_are_trees_of_one_completion(read, binary_rows, demonstration_rows):
     trees, report = read(binary_rows, "binary")
     assert [tree.targets["label"] for tree in trees[:2]] == [True, False]
@@ -168,8 +184,8 @@ def test_what_a_template_raises_itself_reaches_the_person_with_the_row(read, tin
 
 def test_an_answer_that_contains_the_end_token_is_refused(read):
     with pytest.raises(EngineError, match="stopping early") as refusal:
-        read([pair(), pair(chosen="Yes.<|end|> And more.")])
-    assert refusal.value.row == 1
+        read([pair(), pair(rejected="Yes.<|end|> And more.")])
+    assert (refusal.value.row, refusal.value.field) == (1, "rejected")
 
 
 @pytest.mark.parametrize(
@@ -392,7 +408,7 @@ def test_lists_of_objects_and_packed_files_are_read_like_lines(
 
 
 def test_all_rows_that_are_wrong_are_named_at_once(read):
-    with pytest.raises(EngineError, match=r"row 1.*empty.*Wrong are also rows 3, 4\.$") as refusal:
+    with pytest.raises(EngineError, match=r"row 1.*empty.*Further rows that are wrong: 3, 4\.$") as refusal:
         read([pair(), pair(chosen=""), pair(), pair(p=2), pair(rejected=None)])
     assert (refusal.value.row, refusal.value.field) == (1, "chosen")
     with pytest.raises(EngineError, match=r"18, 19, …"):

@@ -69,6 +69,17 @@ def test_a_blank_that_a_tokenizer_puts_before_every_text_is_no_part_of_the_answe
     assert decoded(one, tail) == "Yes.<|end|>"
 
 
+def test_nor_is_it_where_the_answer_would_merge_with_the_prompt(renderer):
+    from tokenizers import pre_tokenizers
+
+    letters = "{% for m in messages %}<|start|>t{{ m['content'] }}<|end|>{% endfor %}"
+    one = renderer(letters + "{% if add_generation_prompt %}<|start|>t{% endif %}")
+    one.tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    rendered = one.render(ROW, user("Is it?"), ["he cat", "\nhe cat"])
+    assert rendered.merged
+    assert [decoded(one, tail) for tail in rendered.completions] == ["he cat<|end|>", "\nhe cat<|end|>"]
+
+
 def test_what_the_template_writes_behind_the_end_token_is_not_trained(renderer):
     one = renderer(CHAT_TEMPLATE.replace("<|end|>\n", "<|end|>\n\n "))
     (tail,) = one.render(ROW, user("Is it?"), ["Yes."]).completions

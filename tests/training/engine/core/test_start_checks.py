@@ -110,6 +110,16 @@ def test_rows_that_repeat_others_are_counted():
     )
 
 
+def test_rows_that_weigh_nothing_are_said_and_nothing_else_is_refused():
+    silent = [tree(row, weight=float(row > 1)) for row in range(4)]
+    assert the(startchecks.shape_checks(silent, "pairwise", {}), "weights") == Check(
+        "weights", "warning", "2 of 4 rows weigh 0 and teach nothing.", 2
+    )
+    with pytest.raises(EngineError, match="2 of 2 rows weigh 0"):
+        startchecks.refuse(startchecks.shape_checks(silent[:2], "pairwise", {}))
+    assert levels(startchecks.shape_checks(silent[2:], "pairwise", {}))["weights"] == "ok"
+
+
 def test_many_ties_are_a_warning_in_pairs_and_in_lists():
     pairs = [tree(row, tie=0.8 if row % 2 else 0.0) for row in range(4)]
     assert the(startchecks.shape_checks(pairs, "pairwise", {}), "ties") == Check(
