@@ -29,6 +29,7 @@ __all__ = [
     "load_policy",
     "load_reward",
     "model_folder",
+    "positions",
     "save_policy",
     "save_reward",
     "weights_sha256",
@@ -46,7 +47,10 @@ def model_folder(name: str | Path) -> Path:
     """
     path = Path(name)
     if path.is_dir():
-        check_model_folder(path)
+        # A snapshot in the hub's cache links to the blobs beside it.
+        cache = path.resolve().parent.parent
+        cached = path.resolve().parent.name == "snapshots" and (cache / "blobs").is_dir()
+        check_model_folder(path, root=cache if cached else None)
         return path
     if path.is_absolute() or str(name).startswith("."):
         raise EngineError(f"The model folder {path.name} does not exist.", field="model")
@@ -56,7 +60,8 @@ def model_folder(name: str | Path) -> Path:
         snapshot = Path(snapshot_download(str(name), allow_patterns=HUB_FILES))
     except Exception as error:  # network, name, permission and offline errors have no common base class
         raise EngineError(
-            f"{name} is neither a local folder nor a model that the hub gives us ({type(error).__name__}).",
+            f"{name} is neither a local folder nor a model that the hub gives us ({type(error).__name__}). Check the "
+            "name, or download the model and give its folder.",
             field="model",
         ) from error
     check_model_folder(snapshot, root=snapshot.parent.parent)
@@ -132,7 +137,7 @@ def load_reward(
     tokenizer = _tokenizer(folder)
     encoder = is_bidirectional(backbone)
     if encoder:
-        tokenizer.model_max_length = min(tokenizer.model_max_length, _positions(backbone.config))
+        tokenizer.model_max_length = min(tokenizer.model_max_length, positions(backbone.config))
     if stored is None and pooling is not None:
         _check_pooling(folder, pooling, encoder=encoder)
     default: Pooling = "mean" if encoder else "last"
@@ -228,7 +233,22 @@ def _load(loader: Any, folder: Path, dtype: str) -> PreTrainedModel:
             "the folder is incomplete or of another model.",
             field="model",
         )
+    _check_generation(folder, getattr(model, "generation_config", None))
     return model.eval()
+
+
+def _check_generation(folder: Path, settings: Any) -> None:
+    """transformers opens settings for generation that it refuses to write, which would end a run in trouble."""
+    if settings is None:
+        return
+    try:
+        settings.validate(strict=True)
+    except ValueError:
+        settings.do_sample = True  # whoever writes a temperature down wants to sample
+        try:
+            settings.validate(strict=True)
+        except ValueError as error:
+            raise EngineError(f"{folder.name}: generation_config.json is wrong: {error}", field="model") from error
 
 
 def _open(loader: Any, folder: Path, attention: str, **options: Any) -> tuple[Any, dict[str, Any]]:
@@ -253,11 +273,11 @@ def _open(loader: Any, folder: Path, attention: str, **options: Any) -> tuple[An
     return found
 
 
-def _positions(config: Any) -> int:
-    """How many tokens an encoder has positions for; RoBERTa and its kin begin to count behind the pad id."""
-    positions = int(getattr(config, "max_position_embeddings", None) or 1 << 30)
+def positions(config: Any) -> int:
+    """How many tokens a model has positions for; RoBERTa and its kin begin to count behind the pad id."""
+    found = int(getattr(config, "max_position_embeddings", None) or 1 << 30)
     offset = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer"}
-    return positions - config.pad_token_id - 1 if config.model_type in offset else positions
+    return found - config.pad_token_id - 1 if config.model_type in offset else found
 
 
 @contextmanager

@@ -107,6 +107,8 @@ def verify_scorer(model: nn.Module, *, pad_id: int = 0) -> None:
         logits = causal_model(model)(**inputs, use_cache=False).logits.float()
         everything = logits.reshape(-1, logits.shape[-1]).index_select(0, batch.source).log_softmax(-1)
         theirs = everything.gather(1, batch.target[:, None])[:, 0]
+    if not theirs.isfinite().all():
+        raise EngineError("The model's log-probs are not numbers: its weights are damaged. Get it anew.", field="model")
     if not torch.allclose(ours, theirs, atol=_tolerance(model), rtol=1e-3):
         raise EngineError(
             f"Models of type {causal_model(model).config.model_type!r} change their logits in a way that the scorer "

@@ -19,7 +19,7 @@ from training.engine.evaluation import evaluate
 from training.engine.learner import device_of, layout_of, load_learner, reads_rows, seed_everything
 from training.engine.losses import LOSSES
 from training.engine.methods import uses_reference
-from training.engine.modelfiles import load_policy, model_folder, save_policy, save_reward, weights_sha256
+from training.engine.modelfiles import load_policy, model_folder, positions, save_policy, save_reward, weights_sha256
 from training.engine.objectives import Examples, make_objective
 from training.engine.parallel import World
 from training.engine.passes import Passes
@@ -76,7 +76,7 @@ class TrainingJob:
             return self.splits
         started = time.perf_counter()
         if self.method.baseline == "kl":
-            length = self.config["max_length"]
+            length = self._max_length()
             self.splits = {name: with_mismatched(one, max_length=length) for name, one in self.splits.items()}
         total = sum(map(len, self.splits.values()))
         done = 0
@@ -195,7 +195,7 @@ class TrainingJob:
             path,
             kind=kind,
             tokenizer=self.tokenizer,
-            max_length=self.config["max_length"],
+            max_length=self._max_length(),
             encoder=reads_rows(self.model),
             conditions=(self.config["good"], self.config["bad"]) if self._is_conditional() else None,
         )
@@ -220,6 +220,10 @@ class TrainingJob:
             trees = pair_trees(trees, self.model.separator, report)
             self.data[split] = report.as_dict()
         return Examples(trees)
+
+    def _max_length(self) -> int:
+        """The most tokens of a row: as the settings say, but not more than the model has positions for."""
+        return min(self.config["max_length"], positions(self.model.config))
 
     def _is_conditional(self) -> bool:
         """Whether the answers stand behind a text that says how good they are."""

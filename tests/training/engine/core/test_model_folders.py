@@ -229,6 +229,24 @@ def test_a_policy_survives_saving_and_loading_bit_for_bit(folder, tmp_path):
     assert weights_sha256(folder) == weights_sha256(tmp_path / "copy")
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"), [({"temperature": 0.6, "top_p": 0.9}, 0.6), ({"do_sample": False, "temperature": 0.5}, 0.5)]
+)
+def test_settings_for_generation_that_could_not_be_written_are_mended_when_opened(folder, tmp_path, given, kept):
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 3, **given}))
+    model, tokenizer = load_policy(folder)
+    save_policy(model, tokenizer, tmp_path / "copy")
+    written = json.loads((tmp_path / "copy/generation_config.json").read_text())
+    assert written["do_sample"] is True
+    assert written["temperature"] == kept
+
+
+def test_settings_for_generation_that_cannot_be_mended_are_refused_at_once(folder):
+    (folder / "generation_config.json").write_text(json.dumps({"num_beams": 1, "length_penalty": 2.0}))
+    with pytest.raises(EngineError, match=r"generation_config\.json is wrong"):
+        load_policy(folder)
+
+
 def test_the_hash_of_weights_changes_with_a_single_bit(folder):
     before = weights_sha256(folder)
     path = folder / "model.safetensors"

@@ -136,6 +136,13 @@ def test_logits_that_the_scorer_does_not_know_are_refused(tiny_policy):
         verify_scorer(tiny_policy)
 
 
+def test_weights_that_are_no_numbers_are_named_as_the_trouble(tiny_policy):
+    with torch.no_grad():
+        tiny_policy.model.norm.weight[3] = float("nan")
+    with pytest.raises(EngineError, match="weights are damaged"):
+        verify_scorer(tiny_policy)
+
+
 def test_a_plain_decoder_can_be_packed(tiny_policy):
     from transformers import GPT2Config, GPT2LMHeadModel
 

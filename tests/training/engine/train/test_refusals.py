@@ -1,11 +1,13 @@
 """Whatever goes wrong ends in one sentence, a code and no half-written result."""
 
 import json
+import shutil
 
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
-from tests.training.engine.train.conftest import run, write_spec
+from tests.training.engine.train.conftest import result_of, run, write_spec
 from training.engine.cli import CRASHED, REFUSED, main
 from training.engine.files import read_json
 from training.engine.modelfiles import load_policy, save_policy
@@ -133,6 +135,18 @@ def test_a_dry_run_says_what_it_found_and_writes_nothing(tmp_path, tiny_policy_d
     assert found["steps"] == 3
     assert found["data"]["train"]["used"] == 24
     assert {check["name"] for check in found["checks"]} >= {"train.boundary", "length_bias", "validation.overlap"}
+
+
+def test_rows_for_which_the_model_has_no_positions_are_left_out_and_counted(tmp_path, tiny_policy_dir):
+    config = GPT2Config(vocab_size=400, n_embd=32, n_layer=1, n_head=2, n_positions=46, bos_token_id=1, eos_token_id=3)
+    shutil.copytree(tiny_policy_dir, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors", "config.json"))
+    GPT2LMHeadModel(config).save_pretrained(tmp_path / "model")
+    spec = write_spec(tmp_path / "in", "dpo", tmp_path / "model", batch_size=12)
+    assert run(spec, tmp_path / "out") == 0
+    read = result_of(tmp_path / "out")["data"]["train"]
+    assert 0 < read["used"] < read["rows"]
+    assert read["longest"] <= read["max_length"] == 46
+    assert read["dropped_too_long"] == read["rows"] - read["used"]
 
 
 def test_a_run_without_a_folder_is_refused(tmp_path, tiny_policy_dir, capsys):
