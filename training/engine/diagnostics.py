@@ -111,7 +111,7 @@ def _side(name: str, scores: Scores) -> Sums:
 
 def _k3(k: Tensor) -> Tensor:
     # A reference that all but rules a token out would make it infinite, which says no more than e^80 does.
-    return k.clamp(max=80).exp() - k - 1
+    return (k.clamp(max=80).expm1() - k).clamp(min=0)  # rounding must not make it negative
 
 
 def displacement(steps: Sequence[Mapping[str, float]]) -> float | None:

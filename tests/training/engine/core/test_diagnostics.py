@@ -53,6 +53,13 @@ def test_a_policy_that_is_its_reference_has_moved_nowhere():
     assert found["chosen_nll"] == pytest.approx(16 / 7)
 
 
+def test_the_distance_of_a_policy_that_hardly_moved_is_small_and_never_negative():
+    moved = torch.linspace(-1e-3, 1e-3, 101)
+    for ratio in moved:
+        kl = means(policy_sums(Scores(ratio.reshape(1), torch.ones(1), torch.zeros(1))))["kl"]
+        assert kl == pytest.approx(float(ratio.double().square()) / 2, rel=1e-3, abs=1e-12)
+
+
 def test_the_distance_is_k3_of_the_log_ratio_per_token_weighed_by_tokens():
     length = torch.tensor([4.0, 1.0])
     chosen = Scores(torch.tensor([-8.0, -1.0]), length, torch.tensor([-10.0, -1.0]))
