@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -25,6 +26,8 @@ ENGINE_SHARE = 0.97
 # The engine writes a checkpoint before it stops.
 GRACE_SECONDS = 60.0
 LOG_SHOWN = 2000
+# A message that differs from the one before in numbers only counts on: the log keeps the first.
+NUMBERS = re.compile(r"[\d,.]+")
 
 
 class EngineDied(Exception):
@@ -47,9 +50,10 @@ def supervise(*, run: Run, context: JobContext) -> dict[str, Any]:
             pace.add(line)
             left = pace.left()
             context.progress(ENGINE_SHARE * line["fraction"], f"{message.rstrip('.')}, {left}" if left else message)
-            if message and message != said and not line.get("metrics"):
+            stage = NUMBERS.sub("", message)
+            if stage and stage != said and not line.get("metrics"):
                 context.log(message)
-            said = message
+            said = stage
 
     status = run_child(
         context,

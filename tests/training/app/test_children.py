@@ -69,6 +69,14 @@ def test_cancelling_ends_the_child_and_leaves_the_job_cancelled(start_dpo, alice
     assert "Cancelled" in client_for(alice).get(f"/runs/{run.pk}/").content.decode()
 
 
+def test_the_log_has_one_line_for_each_stage_and_none_for_each_batch(start_dpo):
+    run = do(start_dpo(token_budget=64))
+    log = list(JobLog.objects.filter(job=run.job, message__contains="eference").values_list("message", flat=True))
+    assert len(log) == 1
+    lines = (run_output(run) / "progress.jsonl").read_text().splitlines()
+    assert sum("Reference" in line for line in lines) > 2
+
+
 def test_an_engine_that_was_killed_once_goes_on_and_is_done(start_dpo):
     run = start_dpo(epochs=12)
     when = When(run, lambda pid: os.kill(pid, signal.SIGKILL))
