@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from training.engine.comparisons import comparisons
 from training.engine.errors import EngineError
 from training.engine.objectives import Examples, Record
 from training.engine.passes import Passes
@@ -33,7 +34,7 @@ def wilson_interval(successes: float, n: float) -> tuple[float, float]:
 
 def evaluate(passes: Passes, examples: Examples, *, between: Callable[[], None] | None = None) -> dict[str, Any]:
     """Figures of a whole split, in one pass: {"loss", "n", …} as means and, where the method has them, accuracy with
-    its interval and the figures of pairs (`pair_figures`) and lengths.
+    its interval and what single examples tell (`record_figures`).
 
     `decided` is how many judgements the accuracy is over: pairs on which the annotators were exactly split are left
     out, and a list has all its ordered pairs. As the pairs of one list lean on each other, the interval counts a list
@@ -53,26 +54,35 @@ def evaluate(passes: Passes, examples: Examples, *, between: Callable[[], None] 
 
 def record_figures(records: Sequence[tuple[Sequence[PromptTree], Record]]) -> dict[str, Any]:
     """What single examples tell: `length_correlation`, the Spearman correlation of reward and length in tokens over
-    all completions (left out where one of them does not vary), and of pairs `ece`, `brier` and `slices`."""
+    all completions (left out where one of them does not vary); `ece`, `brier` and `slices` of what was compared
+    (`comparisons`); and of ratings the `aspects`."""
     if not records:
         return {}
     trees = [tree for members, _ in records for tree in members]
-    reward = np.concatenate([_array(record.reward) for _, record in records])
+    reward = _joined([record.reward for _, record in records])
     lengths = [_lengths(tree) for tree in trees]
     correlation = spearman(reward, np.array([length for tree in lengths for length in tree], dtype=float))
     figures: dict[str, Any] = {} if correlation is None else {"length_correlation": correlation}
-    known = [_array(record.probability) for _, record in records if record.probability is not None]
-    if not known:
-        return figures
-    probability = np.concatenate(known)
-    p = np.array([1.0 if tree.targets.get("p") is None else tree.targets["p"] for tree in trees])
-    gaps = np.array([first - second for first, second in lengths], dtype=float)
-    names = [tree.targets.get("slice") for tree in trees]
-    return figures | calibration(probability, p) | {"slices": slices(probability, p, gaps, names)}
+    known = [record.probability for _, record in records if record.probability is not None]
+    if known:
+        said = [(owner, one) for owner, tree in enumerate(trees) for one in comparisons(tree)]
+        probability, p = _joined(known), np.array([one.p for _, one in said])
+        gaps = [
+            math.nan if one.second is None else lengths[owner][one.first] - lengths[owner][one.second]
+            for owner, one in said
+        ]
+        owners = [owner for owner, _ in said]
+        names = [_names(trees[owner]) for owner in owners]
+        figures |= calibration(probability, p)
+        figures["slices"] = slices(probability, p, np.array(gaps, dtype=float), names, owners)
+    rated = [record.aspects for _, record in records if record.aspects is not None]
+    if rated:
+        figures["aspects"] = aspects({name: _joined([one[name] for one in rated]) for name in rated[0]}, trees)
+    return figures
 
 
 def calibration(probability: Array, p: Array) -> dict[str, float]:
-    """How far probabilities that the chosen completion is better can be believed; `p` are the observed shares.
+    """How far probabilities that a completion is better, or good, can be believed; `p` are the observed shares.
 
     `brier` is the mean of (probability - p)² (Brier 1950). `ece`, the expected calibration error (Guo et al.,
     arXiv:1706.04599, equation 3), looks at the completion that the model prefers, because which one of a pair comes
@@ -87,11 +97,14 @@ def calibration(probability: Array, p: Array) -> dict[str, float]:
     return {"ece": sum(distances) / len(p), "brier": float(((probability - p) ** 2).mean())}
 
 
-def slices(probability: Array, p: Array, gaps: Array, names: Sequence[str | None]) -> dict[str, dict[str, float]]:
+def slices(
+    probability: Array, p: Array, gaps: Array, names: Sequence[Sequence[str]], owners: Sequence[int]
+) -> dict[str, dict[str, float]]:
     """Accuracy, with its interval, of the pairs whose preferred completion is longer, shorter or as long as the other
-    one, and of every name in the rows' column `slice`. Undecided pairs are in none; an empty slice is left out.
+    one, and of everything that has a name in common. What is undecided is in none; an empty slice is left out.
 
-    `gaps` are tokens of the first completion minus those of the second.
+    `gaps` are tokens of the first completion minus those of the second, NaN for completions by themselves; `owners`
+    are the examples that the comparisons are of, of which an interval counts each once.
     """
     decided = p != 0.5
     correct = ((probability > 0.5) & (p > 0.5)) | ((probability < 0.5) & (p < 0.5))
@@ -101,15 +114,32 @@ def slices(probability: Array, p: Array, gaps: Array, names: Sequence[str | None
         "chosen_shorter": preferred < 0,
         "equal_length": preferred == 0,
     }
-    for name in sorted({name for name in names if name is not None}):
-        members[name] = np.array([other == name for other in names])
+    for name in sorted({name for of_one in names for name in of_one}):
+        members[name] = np.array([name in of_one for of_one in names])
     found = {}
     for name, member in members.items():
-        n = int((member & decided).sum())
+        inside = member & decided
+        n = int(inside.sum())
         if n:
-            right = int((member & decided & correct).sum())
-            low, high = wilson_interval(right, n)
-            found[name] = {"n": n, "accuracy": right / n, "accuracy_low": low, "accuracy_high": high}
+            share = int((inside & correct).sum()) / n
+            independent = len(set(np.asarray(owners)[inside]))
+            low, high = wilson_interval(share * independent, independent)
+            found[name] = {"n": n, "accuracy": share, "accuracy_low": low, "accuracy_high": high}
+    return found
+
+
+def aspects(predicted: Mapping[str, Array], trees: Sequence[PromptTree]) -> dict[str, dict[str, float]]:
+    """How well each aspect's ratings are predicted: over how many rows `n`, `rmse`, the root of the mean squared error
+    in the ratings' own unit, and their Spearman `correlation` (left out where one of them does not vary)."""
+    found = {}
+    for name, values in predicted.items():
+        given = [(tree.targets.get("ratings") or {}).get(name, math.nan) for tree in trees]
+        rated = np.array(given, dtype=float)
+        here = ~np.isnan(rated)
+        if here.any():
+            errors, correlation = (values - rated)[here], spearman(values[here], rated[here])
+            found[name] = {"n": int(here.sum()), "rmse": float(np.sqrt((errors**2).mean()))}
+            found[name] |= {} if correlation is None else {"correlation": correlation}
     return found
 
 
@@ -134,6 +164,11 @@ def _lengths(tree: PromptTree) -> Sequence[int]:
     return [len(completion) for completion in tree.completions] if lengths is None else lengths
 
 
-def _array(tensor: Any) -> Array:
-    values: Array = tensor.detach().double().cpu().numpy()
+def _names(tree: PromptTree) -> list[str]:
+    """The slices that a row's columns `slice` and `group` put it into."""
+    return [f"{column}:{name}" for column in ("slice", "group") if (name := tree.targets.get(column)) is not None]
+
+
+def _joined(parts: Sequence[Any]) -> Array:
+    values: Array = np.concatenate([part.detach().double().cpu().numpy() for part in parts])
     return values

@@ -53,10 +53,7 @@ class Sums:
         if world.size == 1:
             return
         self.losses = [loss.cpu() for loss in self.losses]
-        self.records = [
-            (trees, Record(one.reward.cpu(), None if one.probability is None else one.probability.cpu()))
-            for trees, one in self.records
-        ]
+        self.records = [(trees, one.cpu()) for trees, one in self.records]
         self._sums = {name: value.cpu() for name, value in self._sums.items()}
         parts = world.gathered(vars(self))
         for name in ("tokens", "padding"):

@@ -41,11 +41,20 @@ class Examples:
 
 @dataclass(frozen=True)
 class Record:
-    """What evaluation wants of single examples, without gradient: the `reward` of every completion [N] and, of pairs,
-    the `probability` that the chosen one is better [B]."""
+    """What evaluation wants of single examples, without gradient: the `reward` of every completion [N], the
+    `probability` of each of their `comparisons` [B], and the ratings that are predicted, by aspect [N]."""
 
     reward: Tensor
     probability: Tensor | None = None
+    aspects: Mapping[str, Tensor] | None = None
+
+    def cpu(self) -> Record:
+        """The same on the CPU."""
+        return Record(
+            self.reward.cpu(),
+            None if self.probability is None else self.probability.cpu(),
+            None if self.aspects is None else {name: one.cpu() for name, one in self.aspects.items()},
+        )
 
 
 @dataclass

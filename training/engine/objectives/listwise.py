@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from training.engine.batch import Batch
+from training.engine.comparisons import comparisons
 from training.engine.diagnostics import policy_sums, rank_sums, total
 from training.engine.losses import Scores
 from training.engine.methods import trains_reward
@@ -44,7 +46,7 @@ class ListwiseObjective(Objective):
         with torch.no_grad():
             best, worst = _ends(batch.trees, worth.device)
             sums = _list_sums(batch.trees, worth) | policy_sums(scores[best], scores[worst])
-            return Contribution(loss, sums, Record(worth.detach()))
+            return Contribution(loss, sums, _record(batch.trees, worth))
 
     def _of_rewards(self, model: nn.Module, batch: Batch) -> Contribution:
         inner, each = reward_model(model), model(batch, each=True)
@@ -52,8 +54,12 @@ class ListwiseObjective(Objective):
         loss = torch.stack(losses).sum()
         with torch.no_grad():
             rewards = inner.outputs.combine(each)
-            sums = _list_sums(batch.trees, rewards) | reward_sums(inner, rewards, each)
-            return Contribution(loss, sums, Record(rewards))
+            # What puts a completion before others of its list; what a head adds to all of them says nothing.
+            group = _group(batch.trees, each.device)
+            counts = torch.bincount(group)[:, None]
+            level = each.new_zeros(len(counts), each.shape[1]).index_add(0, group, each) / counts
+            sums = _list_sums(batch.trees, rewards) | reward_sums(inner, rewards, each - level[group])
+            return Contribution(loss, sums, _record(batch.trees, rewards))
 
     def losses(
         self, trees: Sequence[PromptTree], worth: Tensor, scores: Scores | None, *, noise: Tensor | None = None
@@ -108,6 +114,19 @@ def _list_sums(trees: Sequence[PromptTree], worth: Tensor) -> dict[str, Any]:
         "margin": total(_mean_of(worth, group, best, lists) - _mean_of(worth, group, worst, lists)),
         "top_accuracy": total(first.float()),
     }
+
+
+def _record(trees: Sequence[PromptTree], worth: Tensor) -> Record:
+    """Rewards, and by Bradley and Terry the probability that the first of two compared completions is better."""
+    starts = [0, *itertools.accumulate(len(tree.completions) for tree in trees)]
+    pairs = [
+        (start + one.first, start + one.second)
+        for start, tree in zip(starts, trees, strict=False)
+        for one in comparisons(tree)
+        if one.second is not None
+    ]
+    first, second = torch.tensor(pairs, device=worth.device).unbind(1)
+    return Record(worth.detach(), torch.sigmoid(worth[first] - worth[second]).detach())
 
 
 def _takes(term: Term, name: str) -> bool:

@@ -11,18 +11,16 @@ from torch import Tensor, nn
 
 from training.engine.batch import Batch
 from training.engine.diagnostics import label_sums, pair_sums, total
-from training.engine.losses.reward import davidson_log_probs, rao_kupper_log_probs
 from training.engine.objectives.base import Contribution, Objective, Record, targets
 from training.engine.reward import Outputs, RewardModel, bootstrap_weights
+from training.engine.reward.model import TIES
 from training.engine.reward.prepare import settled_ties
-
-TIES = {"davidson": davidson_log_probs, "rao_kupper": rao_kupper_log_probs}
 
 
 class RewardObjective(Objective):
     """The losses of pairs over the values of a reward model, or over the logits of a preference model.
 
-    ValueError for a model that does not read pairs as the method wants it (see `reward.read_pairs_together`).
+    ValueError for a model that is not made for the method (see `reward.read_pairs_together` and `reward.prepare`).
     """
 
     def __call__(
@@ -31,21 +29,24 @@ class RewardObjective(Objective):
         inner, each = reward_model(model), model(batch, each=True)
         if (self.method.name == "preference_model") != (inner.separator is not None):
             raise ValueError(f"{self.method.name} and a model with separator {inner.separator} do not go together")
+        if self.method.name in TIES and inner.ties != self.method.name:
+            raise ValueError(f"{self.method.name} needs a model that learns its ties, not one that learns {inner.ties}")
         losses = [
             times * self._losses(inner, batch, view[0::2], view[1::2]) for view, times in views(inner, each, batch)
         ]
         weight = targets(batch.trees, "weight", each)
         with torch.no_grad():
-            rewards = inner.outputs.combine(each)
             if inner.separator is not None:
                 # Both orders of one pair: what counts is their difference, as much for one side as against the other.
-                half = (rewards[0::2] - rewards[1::2]) / 4
-                rewards = torch.stack((half, -half), dim=1).flatten()
-            sums = reward_sums(inner, rewards, each)
-            p = targets(batch.trees, "p", rewards, default=1.0)
-            sums |= pair_sums(rewards[0::2], rewards[1::2], p)
-            record = Record(rewards, self._probability(inner, rewards[0::2] - rewards[1::2]))
-        return Contribution((weight * torch.stack(losses).sum(0)).sum(), sums, record)
+                half = (each[0::2] - each[1::2]) / 4
+                each = torch.stack((half, -half), dim=1).flatten(0, 1)
+            rewards = inner.outputs.combine(each)
+            # What was said is held against what its own group of annotators would say.
+            ((own, _),) = views(inner, each, batch)
+            p = targets(batch.trees, "p", own, default=1.0)
+            sums = reward_sums(inner, rewards, each[0::2] - each[1::2]) | pair_sums(own[0::2], own[1::2], p)
+            win, tie, _ = inner.outcomes(own[0::2] - own[1::2]).unbind(-1)
+        return Contribution((weight * torch.stack(losses).sum(0)).sum(), sums, Record(rewards, win + tie / 2))
 
     def _losses(self, model: RewardModel, batch: Batch, chosen: Tensor, rejected: Tensor) -> Tensor:
         """[B], before the weights of the pairs."""
@@ -56,16 +57,9 @@ class RewardObjective(Objective):
             )
         tie = chosen.new_tensor([settled_ties(tree.targets) for tree in batch.trees])
         losses: Tensor = self.method.fn(
-            chosen, rejected, margin, p, tie, tie_odds=_tie_odds(model), **self.terms[0].settings
+            chosen, rejected, margin, p, tie, tie_odds=model.tie_odds, **self.terms[0].settings
         )
         return losses
-
-    def _probability(self, model: RewardModel, gap: Tensor) -> Tensor:
-        """What p is an observation of: the chosen one wins, a tie counted as half."""
-        if self.method.name not in TIES:
-            return torch.sigmoid(gap)
-        win, tie, _ = TIES[self.method.name](gap, _tie_odds(model)).exp().unbind(-1)
-        return win + tie / 2
 
 
 class RatingObjective(Objective):
@@ -84,14 +78,16 @@ class RatingObjective(Objective):
         with torch.no_grad():
             rewards = inner.outputs.combine(each)
             sums = reward_sums(inner, rewards, each)
-            if inner.outputs.kind != "aspects":
+            if inner.outputs.kind == "aspects":
+                record = Record(rewards, aspects=dict(zip(inner.outputs.names, each.detach().unbind(1), strict=True)))
+            else:
+                ((own, _),) = views(inner, each, batch)
                 known = ~ratings[:, 0].isnan()
-                sums |= label_sums(rewards[known], ratings[known, 0] > 0.5, rewards.new_tensor(0.5))
-            return Contribution(loss, sums, Record(rewards))
-
-
-def _tie_odds(model: RewardModel) -> Tensor | float:
-    return 1.0 if model.tie_odds is None else model.tie_odds
+                own, up = own[known], ratings[known, 0] > 0.5
+                sums |= label_sums(own, up, own.new_tensor(0.5))
+                # Values between thumbs down, 0, and up, 1, are probabilities of a thumb up.
+                record = Record(rewards, own.clamp(0.0, 1.0))
+            return Contribution(loss, sums, record)
 
 
 def reward_model(model: nn.Module) -> RewardModel:
@@ -123,7 +119,8 @@ def views(model: RewardModel, each: Tensor, batch: Batch) -> list[tuple[Tensor, 
 
 
 def reward_sums(model: RewardModel, rewards: Tensor, each: Tensor) -> dict[str, Any]:
-    """Level and spread of the rewards [N], how far an ensemble's heads [N, O] disagree, and the odds of a tie."""
+    """Level and spread of the rewards [N], how far an ensemble's heads disagree about what was compared, each [B, O],
+    and the odds of a tie."""
     sums = {"reward": total(rewards), "reward_square": total(rewards.double().square())}
     if model.outputs.kind == "ensemble":
         sums["uncertainty"] = total(each.std(-1))

@@ -16,17 +16,19 @@ from torch import Tensor, nn
 from training.engine.errors import EngineError
 from training.engine.modelfiles import HEAD_FILE, REWARD_FILE
 from training.engine.reward.laplace import Laplace
-from training.engine.reward.model import Pooling, RewardModel
+from training.engine.reward.model import TIES, Pooling, RewardModel
 from training.engine.reward.outputs import Outputs
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The content of reward.json. ``separator`` is None for a model that values one completion at a time."""
+    """The content of reward.json. ``separator`` is None for a model that values one completion at a time, ``ties`` for
+    one that knows none."""
 
     pooling: Pooling
     outputs: Outputs
     separator: tuple[int, ...] | None
+    ties: str | None
 
 
 def read_settings(folder: Path) -> Settings | None:
@@ -41,18 +43,21 @@ def read_settings(folder: Path) -> Settings | None:
             content["pooling"],
             Outputs(outputs["kind"], tuple(outputs["names"]), tuple(map(float, outputs["shares"]))),
             None if separator is None else tuple(map(int, separator)),
+            content.get("ties"),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(folder, f"{REWARD_FILE} cannot be understood ({type(error).__name__}: {error})") from error
     if settings.pooling not in get_args(Pooling):
         raise _damaged(folder, f"{REWARD_FILE} names an unknown pooling, {settings.pooling!r}")
+    if settings.ties not in (None, *TIES):
+        raise _damaged(folder, f"{REWARD_FILE} names an unknown model of ties, {settings.ties!r}")
     return settings
 
 
 def write(model: RewardModel, folder: Path) -> None:
     """Writes both files."""
     outputs = {"kind": model.outputs.kind, "names": model.outputs.names, "shares": model.outputs.shares}
-    content = {"pooling": model.pooling, "outputs": outputs, "separator": model.separator}
+    content = {"pooling": model.pooling, "outputs": outputs, "separator": model.separator, "ties": model.ties}
     (folder / REWARD_FILE).write_text(json.dumps(content) + "\n", encoding="utf-8")
     tensors = {
         **model.head.state_dict(),
@@ -84,8 +89,11 @@ def read_head(model: RewardModel, folder: Path, settings: Settings) -> None:
     model.mean, model.std = (float(_tensor(tensors, name, (), folder)) for name in ("mean", "std"))
     if not model.std > 0:
         raise _damaged(folder, f"the standard deviation of its values, in {HEAD_FILE}, is {model.std}")
-    if (name := "scaled_log_tie_odds") in tensors:
-        model.scaled_log_tie_odds = nn.Parameter(_tensor(tensors, name, (1,), folder))
+    if settings.ties is None and "scaled_log_tie_odds" in tensors:
+        raise _damaged(folder, f"{REWARD_FILE} does not say which model of ties the odds in {HEAD_FILE} belong to")
+    if settings.ties:
+        model.ties = settings.ties
+        model.scaled_log_tie_odds = nn.Parameter(_tensor(tensors, "scaled_log_tie_odds", (1,), folder))
     if "laplace_precision" in tensors:
         width = model.head.weight.shape[1]
         try:

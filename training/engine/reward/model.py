@@ -12,10 +12,13 @@ from training.engine.attention import mask_for
 from training.engine.batch import Batch
 from training.engine.errors import EngineError
 from training.engine.lastlayer import read_only_at
+from training.engine.losses.reward import davidson_log_probs, rao_kupper_log_probs
 from training.engine.reward.laplace import Laplace
 from training.engine.reward.outputs import Outputs
 
 Pooling = Literal["last", "mean", "cls", "tokens"]
+
+TIES = {"davidson": davidson_log_probs, "rao_kupper": rao_kupper_log_probs}
 
 # Adam moves every number by about the learning rate, whatever its size. That suits weights of the order 1/√d; the
 # logarithm of an odds, of order one, would never get anywhere.
@@ -47,6 +50,7 @@ class RewardModel(nn.Module):
         self.std = 1.0
         self.separator: tuple[int, ...] | None = None
         self.laplace: Laplace | None = None
+        self.ties: str | None = None
         self.register_parameter("scaled_log_tie_odds", None)
         self.reset_head(Outputs())
 
@@ -85,11 +89,22 @@ class RewardModel(nn.Module):
         first = next(self.backbone.parameters())
         self.head = new_head(int(self.config.hidden_size), self.seed, outputs).to(first.device)
 
-    def learn_ties(self, odds: float) -> None:
-        """Have the model learn how often equals tie, beginning with these odds."""
+    def learn_ties(self, method: str, odds: float) -> None:
+        """Have the model learn how often equals tie, beginning with these odds; ``method`` is a name of TIES."""
+        self.ties = method
         # [1], not a scalar: FSDP2 shards parameters along their first dimension.
         start = torch.full((1,), math.log(odds) / TIE_SCALE, device=self.head.weight.device)
         self.scaled_log_tie_odds = nn.Parameter(start)
+
+    def forget_ties(self) -> None:
+        """Make it a model that knows no ties."""
+        self.ties = self.scaled_log_tie_odds = None
+
+    def outcomes(self, gap: Tensor) -> Tensor:
+        """P(win), P(tie) and P(loss) of completions whose values lead by ``gap`` [...]: [..., 3]."""
+        if self.ties is None or self.tie_odds is None:
+            return torch.stack((torch.sigmoid(gap), torch.zeros_like(gap), torch.sigmoid(-gap)), dim=-1)
+        return TIES[self.ties](gap, self.tie_odds).exp()
 
     def forward(self, batch: Batch, *, each: bool = False) -> Tensor:
         """Raw values, float32 [N]; with ``each`` the outputs they are made of, [N, O]."""
@@ -128,7 +143,10 @@ class RewardModel(nn.Module):
         return self.outputs.combine(self.outputs.compose(rows))
 
     def uncertainty(self, batch: Batch) -> Tensor:
-        """Standard deviation of the value across the heads of an ensemble (of k - 1 degrees of freedom), [N]."""
+        """Standard deviation of the value across the heads of an ensemble (of k - 1 degrees of freedom), [N].
+
+        Of a model of pairs or lists only differences of values mean something: see ``Judge.uncertainties``.
+        """
         if self.outputs.kind != "ensemble":
             raise ValueError("only an ensemble knows how far its heads disagree; train it with heads > 1")
         return self.forward(batch, each=True).std(-1)

@@ -10,14 +10,12 @@ import torch
 
 from training.engine.errors import EngineError
 from training.engine.methods import Method
-from training.engine.reward.model import RewardModel
+from training.engine.reward.model import TIES, RewardModel
 from training.engine.reward.outputs import Outputs
 from training.engine.trees import PromptTree
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-TIE_METHODS = ("davidson", "rao_kupper")
 
 
 def read_pairs_together(model: RewardModel, method: Method, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -63,14 +61,26 @@ def prepare(model: RewardModel, method: Method, config: Mapping[str, Any], trees
         if method.shape == "rating":
             _begin_at_the_mean(model, trees)
     model.outputs = wanted
-    if method.name in TIE_METHODS and model.tie_odds is None:
-        model.learn_ties(_first_tie_odds(trees))
+    model.laplace = None  # an earlier one is that of earlier weights
+    if method.name not in TIES:
+        model.forget_ties()
+    elif model.tie_odds is None:
+        model.learn_ties(method.name, _first_tie_odds(trees))
+    else:
+        model.ties = method.name  # the odds mean the same for both
 
 
 def _outputs(method: Method, trees: Sequence[PromptTree]) -> Outputs:
     if method.shape == "rating":
         aspects = sorted({aspect for tree in trees for aspect in tree.targets.get("ratings") or ()})
-        return Outputs.aspects(aspects) if aspects else Outputs()
+        if aspects and any(tree.targets.get("group") is not None for tree in trees):
+            raise EngineError(
+                f"These rows have ratings by aspect ({', '.join(aspects)}) and groups of annotators, and a head has "
+                "outputs for one of them only. Remove the column ratings or the column group.",
+                field="data.train",
+            )
+        if aspects:
+            return Outputs.aspects(aspects)
     groups: dict[str, float] = defaultdict(float)
     for tree in trees:
         if (group := tree.targets.get("group")) is not None:
@@ -97,10 +107,17 @@ def settled_ties(targets: Mapping[str, Any]) -> float:
 
 def _begin_at_the_mean(model: RewardModel, trees: Sequence[PromptTree]) -> None:
     """The offsets of a new head are the mean ratings: from zero, the first steps would move nothing else."""
-    for row, name in enumerate(model.outputs.names):
+    with torch.no_grad():
         if model.outputs.kind == "aspects":
-            found = [ratings[name] for tree in trees if name in (ratings := tree.targets.get("ratings") or {})]
-        else:
-            found = [float(label) for tree in trees if (label := tree.targets.get("label")) is not None]
-        with torch.no_grad():
-            model.head.bias[row] = sum(found) / max(len(found), 1)
+            for row, name in enumerate(model.outputs.names):
+                model.head.bias[row] = _mean(
+                    [ratings[name] for tree in trees if name in (ratings := tree.targets.get("ratings") or {})]
+                )
+            return
+        labels = [float(label) for tree in trees if (label := tree.targets.get("label")) is not None]
+        # Groups share the first row, and the others are what they differ by.
+        model.head.bias[slice(0, 1) if model.outputs.kind == "groups" else slice(None)] = _mean(labels)
+
+
+def _mean(found: Sequence[float]) -> float:
+    return sum(found) / max(len(found), 1)

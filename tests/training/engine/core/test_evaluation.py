@@ -11,7 +11,7 @@ from scipy import stats
 
 from tests.training.engine.core.helpers import random_trees
 from training.engine.batch import Batch
-from training.engine.evaluation import calibration, evaluate, slices, spearman, wilson_interval
+from training.engine.evaluation import aspects, calibration, evaluate, slices, spearman, wilson_interval
 from training.engine.modelfiles import load_policy, load_reward
 from training.engine.objectives import Examples, make_objective
 from training.engine.passes import Passes
@@ -65,20 +65,30 @@ def test_spearman_shares_ranks_between_equals():
     assert spearman(left, np.zeros(200)) is None
 
 
-def test_slices_follow_the_preferred_completion_and_the_column():
+def test_slices_follow_the_preferred_completion_and_the_columns():
     probability = np.array([0.9, 0.2, 0.8, 0.3, 0.6, 0.7])
     p = np.array([1.0, 1.0, 0.8, 0.0, 0.5, 1.0])
     gaps = np.array([3.0, -2.0, 0.0, 4.0, 1.0, 5.0])
-    found = slices(probability, p, gaps, ["code", None, "code", "chat", "chat", None])
+    names = [["slice:code", "group:a"], [], ["slice:code"], ["slice:chat"], ["slice:chat"], ["group:a"]]
+    found = slices(probability, p, gaps, names, range(6))
     assert {name: (one["n"], one["accuracy"]) for name, one in found.items()} == {
         "chosen_longer": (2, 1.0),
         "chosen_shorter": (2, 0.5),  # the fourth pair prefers the second completion, which is the shorter one
         "equal_length": (1, 1.0),
-        "code": (2, 1.0),
-        "chat": (1, 1.0),  # the fifth pair is undecided
+        "slice:code": (2, 1.0),
+        "slice:chat": (1, 1.0),  # the fifth pair is undecided
+        "group:a": (2, 1.0),
     }
     low, high = wilson_interval(1, 2)
     assert (found["chosen_shorter"]["accuracy_low"], found["chosen_shorter"]["accuracy_high"]) == (low, high)
+
+
+def test_the_interval_of_a_slice_counts_an_example_once():
+    probability, p = np.array([0.9, 0.8, 0.3, 0.9]), np.ones(4)
+    found = slices(probability, p, np.full(4, np.nan), [["slice:a"]] * 4, [0, 0, 0, 1])
+    assert found.keys() == {"slice:a"}  # completions by themselves are neither longer nor shorter
+    assert (found["slice:a"]["n"], found["slice:a"]["accuracy"]) == (4, 0.75)
+    assert (found["slice:a"]["accuracy_low"], found["slice:a"]["accuracy_high"]) == wilson_interval(1.5, 2)
 
 
 def pairs(count=14):
@@ -114,9 +124,9 @@ def test_a_reward_model_is_evaluated_in_one_pass_however_it_is_cut(tiny_policy_d
     parts = evaluate(passes(model, runner.objective, token_budget=60), Examples(trees))
     for name in ("ece", "brier", "length_correlation", "accuracy"):
         assert parts[name] == pytest.approx(whole[name], abs=1e-5), name
-    assert parts["slices"].keys() == whole["slices"].keys() >= {"chosen_longer", "chosen_shorter", "even"}
+    assert parts["slices"].keys() == whole["slices"].keys() >= {"chosen_longer", "chosen_shorter", "slice:even"}
     assert whole["decided"] == sum(tree.targets["p"] != 0.5 for tree in trees)
-    assert sum(whole["slices"][name]["n"] for name in whole["slices"] if name != "even") == whole["decided"]
+    assert sum(whole["slices"][name]["n"] for name in whole["slices"] if name != "slice:even") == whole["decided"]
 
 
 def test_the_figures_are_those_of_the_model_s_own_values(tiny_policy_dir):
@@ -205,3 +215,56 @@ def test_the_interval_of_lists_counts_each_list_once(tiny_policy_dir):
     figures = evaluate(passes, Examples(trees, reference))
     assert figures["decided"] == 36
     assert (figures["accuracy_low"], figures["accuracy_high"]) == wilson_interval(6 * figures["accuracy"], 6)
+
+
+@pytest.mark.parametrize("trains", ["policy", "reward"])
+def test_lists_are_held_against_all_their_pairs(tiny_policy_dir, trains):
+    ranks = [(1, 0, 0, -1), (0, 1, -1, -1), (0, 1, 2, 3)]
+    trees = [
+        PromptTree(tree.row, tree.prompt, tree.completions, {"weight": 1.0, "rank": rank, "rewards": None})
+        for tree, rank in zip(random_trees(3, 4, seed=5), ranks, strict=True)
+    ]
+    model, _ = load_policy(tiny_policy_dir) if trains == "policy" else load_reward(tiny_policy_dir)
+    objective = make_objective("plackett_luce", {"trains": trains, "beta": 1.0})
+    runner = passes(model, objective, token_budget=70)
+    values = torch.tensor([0.3, 1.2, -0.4, 0.9, 2.0, 0.1, 0.2, -0.3, 0.5, 0.7, -0.6, -1.0])
+    with torch.no_grad():
+        if trains == "policy":
+            reference = list((runner.logps(trees) - values).split(4))
+        else:
+            reference, values = None, model(runner.batch(trees))
+    found = evaluate(runner, Examples(trees, reference))
+    # By hand: what was not ranked is behind what was, and not compared among itself; equal ranks are half a win.
+    expected, right, compared = [], 0, []
+    for number, rank in enumerate(ranks):
+        place = [one if one >= 0 else 9 for one in rank]
+        for i in range(4):
+            for j in range(i + 1, 4):
+                if place[i] == place[j] == 9:
+                    continue
+                chance = sigma(float(values[4 * number + i] - values[4 * number + j]))
+                p = 0.5 if place[i] == place[j] else float(place[i] < place[j])
+                expected.append((chance - p) ** 2)
+                if p != 0.5:
+                    compared.append(len(trees[number].completions[i]) - len(trees[number].completions[j]))
+                    right += (chance > 0.5) == (p > 0.5)
+    assert len(expected) == 6 + 5 + 6
+    assert found["brier"] == pytest.approx(np.mean(expected), abs=1e-4)
+    assert 0 <= found["ece"] < 1
+    assert found["decided"] == len(compared) == 16
+    assert found["accuracy"] == pytest.approx(right / 16)
+    by_length = [found["slices"].get(name) for name in ("chosen_longer", "chosen_shorter", "equal_length")]
+    assert sum(one["n"] for one in by_length if one) == 16
+    assert sum(one["n"] * one["accuracy"] for one in by_length if one) == pytest.approx(right)
+
+
+def test_ratings_are_compared_aspect_by_aspect():
+    ratings = [{"care": 1.0, "wit": 3.0}, {"care": 2.0}, None, {"care": 4.0}]
+    trees = [PromptTree(row, (1,), ((2,),), {"ratings": one}) for row, one in enumerate(ratings)]
+    predicted = {"care": np.array([1.5, 2.0, 9.0, 2.0]), "wit": np.array([1.0, 5.0, 5.0, 5.0]), "tact": np.zeros(4)}
+    found = aspects(predicted, trees)
+    assert found.keys() == {"care", "wit"}
+    assert found["care"]["n"] == 3
+    assert found["care"]["rmse"] == pytest.approx(math.sqrt((0.5**2 + 0 + 2**2) / 3))
+    assert found["care"]["correlation"] == pytest.approx(stats.spearmanr([1.5, 2, 2], [1, 2, 4]).statistic)
+    assert found["wit"] == {"n": 1, "rmse": 2.0}

@@ -166,7 +166,7 @@ def test_every_kind_of_head_comes_back_from_disk_unchanged(tiny_policy_dir, tmp_
 
 def test_ties_certainty_and_normalisation_come_back_from_disk_to_the_last_bit(tiny_policy_dir, tmp_path):
     model, tokenizer = load_reward(tiny_policy_dir)
-    model.learn_ties(0.3)
+    model.learn_ties("davidson", 0.3)
     root = torch.randn(64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     model.laplace = Laplace(root @ root.T + torch.eye(64))
     model.mean, model.std, model.separator = 1 / 3, 2 / 7, (3,)

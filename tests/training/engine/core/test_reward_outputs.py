@@ -139,7 +139,7 @@ def test_a_model_learns_how_often_equals_tie(tiny_policy_dir, method):
     trees = [PromptTree(one.row, one.prompt, (one.completions[0],) * 2, one.targets) for one in trees]
     prepare(model, LOSSES[method], PLAIN, trees)
     assert model.tie_odds.item() == pytest.approx(6.0)  # a guess that happens to be right where all are equals
-    model.learn_ties(0.5)
+    model.learn_ties(method, 0.5)
     objective = make_objective(method, {"centre": 0.0})
     optimiser = torch.optim.Adam([model.scaled_log_tie_odds], lr=2e-3)
     for _ in range(150):

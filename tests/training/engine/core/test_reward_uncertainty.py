@@ -10,7 +10,7 @@ from tests.training.engine.core.helpers import gradients, random_trees
 from training.engine.batch import make_batch
 from training.engine.modelfiles import load_reward
 from training.engine.objectives import make_objective
-from training.engine.reward import Laplace, Outputs, bootstrap_weights, fit_laplace
+from training.engine.reward import Laplace, Outputs, bootstrap_weights, fit_laplace, pair_tree
 from training.engine.reward.laplace import feature_differences
 from training.engine.trees import PromptTree
 
@@ -139,3 +139,38 @@ def test_the_variance_of_a_difference_ignores_what_both_sides_share(tiny_policy_
     same = PromptTree(0, tree.prompt, (tree.completions[0],) * 2, tree.targets)
     with torch.no_grad():
         assert laplace.variance(feature_differences(model, batch_of([same]))).item() < 1e-9
+
+
+def uncertainty_of(model, method, trees):
+    with torch.no_grad():
+        found = make_objective(method)(model, batch_of(trees), reference=None, baseline=None, step=0)
+    value, count = found.sums["uncertainty"]
+    return float(value) / count
+
+
+def test_heads_disagree_where_they_see_another_difference_not_another_level(tiny_policy_dir):
+    model = ensemble(tiny_policy_dir)
+    trees = pairs(5)
+    with torch.no_grad():
+        model.head.bias += torch.tensor([50.0, -50.0, 7.0, 0.0])  # which no pair can tell
+        each = model(batch_of(trees), each=True)
+    spread = (each[0::2] - each[1::2]).std(-1).mean()
+    assert uncertainty_of(model, "bradley_terry", trees) == pytest.approx(float(spread), rel=1e-4)
+    lists = [
+        PromptTree(one.row, one.prompt, one.completions, {"weight": 1.0, "rank": (0, 1, 2), "rewards": None})
+        for one in random_trees(4, 3)
+    ]
+    with torch.no_grad():
+        each = model(batch_of(lists), each=True).unflatten(0, (4, 3))
+    spread = (each - each.mean(1, keepdim=True)).std(-1).mean()
+    assert uncertainty_of(model, "all_pairs", lists) == pytest.approx(float(spread), rel=1e-4)
+
+
+def test_heads_of_a_preference_model_disagree_about_its_logit(tiny_policy_dir):
+    model = ensemble(tiny_policy_dir)
+    model.separator = (3,)
+    trees = [pair_tree(tree, (3,)) for tree in pairs(5)]
+    with torch.no_grad():
+        each = model(batch_of(trees), each=True)
+    spread = ((each[0::2] - each[1::2]) / 2).std(-1).mean()
+    assert uncertainty_of(model, "preference_model", trees) == pytest.approx(float(spread), rel=1e-4)

@@ -91,6 +91,9 @@ def test_groups_of_annotators_that_disagree_each_get_their_own_reward(tmp_path, 
     assert model.outputs.shares[1] > model.outputs.shares[0] > 0.2
     contrarian, crowd = model.head.weight[1], model.head.weight[2]
     assert torch.cosine_similarity(contrarian, crowd, dim=0) < 0
+    slices = result["eval"]["validation"]["slices"]
+    assert slices["group:crowd"]["accuracy"] > 0.8
+    assert slices["group:contrarians"]["accuracy"] > 0.8
     assert result["loss_last"] < result["loss_first"]
 
 
@@ -103,7 +106,11 @@ def test_ratings_of_aspects_are_predicted(tmp_path, tiny_policy_dir):
     model, result = trained(tmp_path, "regression", tiny_policy_dir, rate, epochs=6)
     assert model.outputs.names == ("accuracy", "politeness")
     assert result["eval"]["validation"]["loss"] < 1.0  # the variance of the ratings of politeness alone is four
-    assert "length_correlation" in result["eval"]["validation"]
+    figures = result["eval"]["validation"]
+    assert "length_correlation" in figures
+    assert (figures["aspects"]["accuracy"]["n"], figures["aspects"]["politeness"]["n"]) == (12, 24)
+    assert figures["aspects"]["politeness"]["rmse"] < 1.5
+    assert figures["aspects"]["politeness"]["correlation"] > 0.6
 
 
 def test_thumbs_can_be_regressed(tmp_path, tiny_policy_dir):
@@ -112,6 +119,8 @@ def test_thumbs_can_be_regressed(tmp_path, tiny_policy_dir):
     figures = result["eval"]["validation"]
     assert figures["loss"] < 0.2  # guessing the share of thumbs up gives a quarter
     assert figures["accuracy"] > figures["accuracy_low"] > 0.6
+    assert figures["brier"] < 0.2
+    assert "ece" in figures
 
 
 def test_a_trained_reward_model_is_normalised_on_what_was_held_out(tmp_path, tiny_policy_dir):
