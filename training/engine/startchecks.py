@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from training.engine.conversations import read_conversation
 from training.engine.diagnostics import displacement, displacement_message
@@ -21,6 +21,9 @@ from training.engine.errors import EngineError
 from training.engine.methods import Method
 from training.engine.rows import Row, read_rows
 from training.engine.trees import DataReport, PromptTree
+
+if TYPE_CHECKING:
+    from training.engine.reward import Outputs
 
 LONG_SHARE = 0.1
 TIED_SHARE = 0.3
@@ -253,17 +256,36 @@ def _moving_reference(rows: int, config: Mapping[str, Any]) -> Check:
     return Check("moving_reference", "ok", message, steps / period)
 
 
+def head_check(before: Outputs, after: Outputs) -> Check:
+    """Whether the head of an earlier reward model is trained on; else what it has learnt is lost."""
+    old, new = (f"{one.kind} ({', '.join(one.names)})" for one in (before, after))
+    if (before.kind, before.names) == (after.kind, after.names):
+        return Check("head", "ok", f"The head of the reward model is trained on: {new}.", 1.0)
+    message = (
+        f"The reward model has a head for {old}; these rows and settings ask for {new}, so it gets a new head and "
+        "loses what the old one has learnt."
+    )
+    return Check("head", "warning", message, 0.0)
+
+
 def _ratings(trees: Sequence[PromptTree]) -> Check:
+    rated = [tree.targets["ratings"] for tree in trees if tree.targets["ratings"]]
+    # Beside ratings by aspect a thumb says nothing: there is no output for it.
+    rows = rated or [{"label": float(label)} for tree in trees if (label := tree.targets["label"]) is not None]
     found: dict[str, set[float]] = {}
-    for tree in trees:
-        label = tree.targets["label"]
-        rated = tree.targets["ratings"] or ({} if label is None else {"label": float(label)})
-        for aspect, rating in rated.items():
+    for row in rows:
+        for aspect, rating in row.items():
             found.setdefault(aspect, set()).add(rating)
     flat = sorted(aspect for aspect, ratings in found.items() if len(ratings) == 1)
     if found and len(flat) == len(found):
         message = "Every rating is the same, so there is nothing to tell apart. Add rows with other ratings."
         return Check("ratings", "refused", message, 0, "data.train")
+    if rated and len(rated) < len(trees):
+        message = (
+            f"{len(trees) - len(rated)} of {len(trees)} rows have a label only and teach nothing beside the ratings of "
+            "the others. Leave them out, or rate them."
+        )
+        return Check("ratings", "warning", message, len(trees) - len(rated))
     if flat:
         message = f"Ratings of {', '.join(flat)} are always the same and teach nothing. Leave them out of the dataset."
         return Check("ratings", "warning", message, len(flat))

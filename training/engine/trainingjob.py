@@ -19,7 +19,15 @@ from training.engine.evaluation import evaluate
 from training.engine.learner import device_of, layout_of, load_learner, reads_rows, seed_everything
 from training.engine.losses import LOSSES
 from training.engine.methods import uses_reference
-from training.engine.modelfiles import load_policy, model_folder, positions, save_policy, save_reward, weights_sha256
+from training.engine.modelfiles import (
+    REWARD_FILE,
+    load_policy,
+    model_folder,
+    positions,
+    save_policy,
+    save_reward,
+    weights_sha256,
+)
 from training.engine.objectives import Examples, make_objective
 from training.engine.parallel import World
 from training.engine.passes import Passes
@@ -65,7 +73,10 @@ class TrainingJob:
         self.say(0.0, "Reading the data")
         self.splits = {split: self._read(split, Path(path)) for split, path in spec.data.items()}
         if isinstance(self.model, RewardModel):
+            before = self.model.outputs
             prepare(self.model, self.method, self.config, self.splits["train"].trees)
+            if (self._folder / REWARD_FILE).exists():
+                self.checks.append(startchecks.head_check(before, self.model.outputs))
 
     def with_reference(self, cache: Path, *, own: Path | None = None) -> dict[str, Examples]:
         """The splits with the reference's log-probs beside them, where the method needs a reference.

@@ -10,6 +10,7 @@ from training.engine import startchecks
 from training.engine.errors import EngineError
 from training.engine.losses import LOSSES
 from training.engine.objectives import make_objective
+from training.engine.reward import Outputs
 from training.engine.startchecks import Check
 from training.engine.trees import DataReport, PromptTree
 
@@ -154,8 +155,8 @@ def test_a_reference_that_never_gets_to_move_is_a_warning():
 
 
 def test_ratings_that_never_differ_teach_nothing():
-    def check(*ratings):
-        trees = [single(row, ratings=one) for row, one in enumerate(ratings)]
+    def check(*ratings, labels=(None, None)):
+        trees = [single(row, ratings=one, label=labels[row]) for row, one in enumerate(ratings)]
         return the(startchecks.method_checks(LOSSES["regression"], trees, CONFIG), "ratings")
 
     assert check({"helpful": 4.0}, {"helpful": 4.0}).level == "refused"
@@ -163,7 +164,28 @@ def test_ratings_that_never_differ_teach_nothing():
     assert (half.level, half.value) == ("warning", 1)
     assert "helpful" in half.message
     assert check({"helpful": 4.0}, {"helpful": 2.0}).level == "ok"
-    assert check(None, {"label": 0.0}).level == "ok"  # a thumb is a rating of 0 or 1
+    assert check(None, None, labels=(True, False)).level == "ok"  # a thumb is a rating of 0 or 1
+    assert check(None, None, labels=(True, True)).level == "refused"
+
+
+def test_a_thumb_teaches_nothing_beside_ratings_by_aspect():
+    trees = [single(row, ratings={"wit": float(row)} if row < 3 else None) for row in range(5)]
+    found = the(startchecks.method_checks(LOSSES["regression"], trees, CONFIG), "ratings")
+    assert (found.level, found.value) == ("warning", 2)
+    assert "2 of 5 rows" in found.message
+    # Their labels do not save ratings that are always the same.
+    same = [single(row, ratings={"wit": 1.0} if row < 3 else None, label=row % 2 == 0) for row in range(5)]
+    assert the(startchecks.method_checks(LOSSES["regression"], same, CONFIG), "ratings").level == "refused"
+
+
+def test_a_head_that_is_lost_is_a_warning():
+    groups = Outputs.groups({"crowd": 1.0, "experts": 1.0})
+    kept = startchecks.head_check(groups, Outputs.groups({"crowd": 3.0, "experts": 1.0}))
+    assert (kept.level, kept.value) == ("ok", 1.0)
+    lost = startchecks.head_check(groups, Outputs())
+    assert lost.level == "warning"
+    assert "groups (crowd, experts)" in lost.message
+    assert "value (value)" in lost.message
 
 
 def test_prompts_on_both_sides_are_a_warning_and_whole_rows_are_told_apart(write_rows):

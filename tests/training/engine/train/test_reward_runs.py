@@ -142,3 +142,11 @@ def test_a_trained_reward_model_can_be_trained_on(tmp_path, tiny_policy_dir):
     assert again.tie_odds.item() == pytest.approx(first.tie_odds.item(), rel=1e-2)
     torch.testing.assert_close(again.head.weight, first.head.weight, atol=1e-3, rtol=0)
     assert result["loss_first"] < 1.0
+    assert {"head": "ok"}.items() <= {one["name"]: one["level"] for one in result["checks"]}.items()
+
+
+def test_a_run_says_that_it_begins_a_new_head(tmp_path, tiny_policy_dir):
+    trained(tmp_path / "first", "bradley_terry", tiny_policy_dir, heads=2, epochs=1)
+    _, result = trained(tmp_path / "second", "bradley_terry", tmp_path / "first/out/model", epochs=1)
+    (head,) = [one for one in result["checks"] if one["name"] == "head"]
+    assert head["level"] == "warning"
