@@ -28,9 +28,9 @@ def plackett_luce(values: Tensor, group: Tensor, rank: Tensor) -> Tensor:
     their own tier and everything behind it (Breslow's treatment of ties), which draws them together; completions that
     were not ranked only stand in the denominators. values, group, rank [N] → [G].
 
-    Use: rankings of three and more in which every place was decided with care.
-    Pitfall: the places at the bottom count as much as those at the top, and are often the noisiest.
-    Paper: arXiv:2305.18290, appendix A.3; Plackett 1975; ties Breslow 1974.
+    Use: Rankings of three and more in which every place was decided with care.
+    Pitfall: The places at the bottom count as much as those at the top, and are often the noisiest.
+    Paper: arXiv:2305.18290, appendix A.3; Plackett 1975; ties Breslow 1974
     """
     lists = _lists(values, group, rank)
     left = (lists.place[:, None, :] >= lists.place[:, :, None]) & lists.real[:, None, :]
@@ -48,9 +48,9 @@ def all_pairs(values: Tensor, group: Tensor, rank: Tensor) -> Tensor:
     instead of K - 1, and every prompt has the same weight whatever its K. values, group, rank [N] → [G]; 0 for a prompt
     in which all tie.
 
-    Use: reward models on rankings; at K = 2 it is Bradley–Terry.
-    Pitfall: pairs of one prompt in different batches over-fit after an epoch; build lists, not pairs.
-    Paper: arXiv:2203.02155, equation 1.
+    Use: Reward models on rankings; at K = 2 it is Bradley–Terry.
+    Pitfall: Pairs of one prompt in different batches over-fit after an epoch; build lists, not pairs.
+    Paper: arXiv:2203.02155, equation 1
     """
     lists = _lists(values, group, rank)
     before = (lists.place[:, :, None] < lists.place[:, None, :]) & lists.real[:, :, None] & lists.real[:, None, :]
@@ -78,9 +78,9 @@ def infonca(
     rewards counts and not only their order. values, group, rank, rewards [N] → [G]; without rewards, a completion's
     reward is the share of the others that it is ranked before, ties half, and so it is where a reward is NaN.
 
-    Use: completions with scores of a reward model or with shares of votes.
-    Pitfall: only differences count, so all log-probs may fall together; nca_list prevents it.
-    Paper: arXiv:2402.05369 (InfoNCA).
+    Use: Completions with scores of a reward model or with shares of votes.
+    Pitfall: Only differences count, so all log-probs may fall together; nca_list prevents it.
+    Paper: arXiv:2402.05369 (InfoNCA)
     """
     lists = _lists(values, group, rank)
     target = _softmax(_rewards(lists, rewards) / alpha, lists.real)
@@ -98,9 +98,9 @@ def nca_list(
     Tells each completion from noise by its own log-ratio, so that the likelihood of good completions does not fall
     together with that of bad ones. values, group, rank, rewards [N] → [G]; rewards as in infonca.
 
-    Use: where DPO or InfoNCA let the log-probs of the best completions fall.
-    Pitfall: the loss at the start is 2 ln 2 and stays near it; watch the margin instead.
-    Paper: arXiv:2402.05369 (NCA).
+    Use: Where DPO or InfoNCA let the log-probs of the best completions fall.
+    Pitfall: The loss at the start is 2 ln 2 and stays near it; watch the margin instead.
+    Paper: arXiv:2402.05369 (NCA)
     """
     lists = _lists(values, group, rank)
     target = _softmax(_rewards(lists, rewards) / alpha, lists.real).exp()
@@ -120,8 +120,8 @@ def exo_list(
     KL covers all of them. values, group, rank, rewards [N] → [G]; rewards as in infonca.
 
     Use: K completions of the policy that is the reference, each scored by a reward model.
-    Pitfall: exact only if the completions were sampled from the reference policy.
-    Paper: arXiv:2402.00856 (EXO with a reward model).
+    Pitfall: Exact only if the completions were sampled from the reference policy.
+    Paper: arXiv:2402.00856 (EXO with a reward model)
     """
     lists = _lists(values, group, rank)
     policy, target = (_softmax(each, lists.real) for each in (lists.values, _rewards(lists, rewards) / beta_r))
@@ -138,9 +138,9 @@ def rnce(values: Tensor, group: Tensor, rank: Tensor, *, negatives: int = 0, noi
     it is DPO. values, group, rank [N] → [G]; of several that are best the mean is taken. ``noise`` [N], independent and
     continuous, decides the draw (the largest are taken); without it, torch's generator does.
 
-    Use: one good completion and many worse ones whose order is unknown.
-    Pitfall: the order among the worse ones is ignored; plackett_luce uses it.
-    Paper: arXiv:2502.04567 (RNCE).
+    Use: One good completion and many worse ones whose order is unknown.
+    Pitfall: The order among the worse ones is ignored; plackett_luce uses it.
+    Paper: arXiv:2502.04567 (RNCE)
     """
     lists = _lists(values, group, rank)
     return _best_against(lists, _drawn(lists, lists.table(_noise(noise, values)), negatives))
@@ -159,9 +159,9 @@ def mc_po(values: Tensor, group: Tensor, rank: Tensor, *, negatives: int = 1, no
     decides it (the M largest u + noise are taken, which for M = 1 is a draw from the softmax and for more one without
     replacement); without it, torch's generator does.
 
-    Use: many sampled completions per prompt, of which most are easily told from the best.
-    Pitfall: hard negatives that are wrongly judged worse pull harder than any others; clean the labels first.
-    Paper: arXiv:2502.04567 (MC-PO).
+    Use: Many sampled completions per prompt, of which most are easily told from the best.
+    Pitfall: Hard negatives that are wrongly judged worse pull harder than any others; clean the labels first.
+    Paper: arXiv:2502.04567 (MC-PO)
     """
     lists = _lists(values, group, rank)
     hardness = lists.values.detach() + lists.table(_noise(noise, values))

@@ -28,11 +28,11 @@ def bradley_terry(
     entropy of a logistic model: for 0 < p < 1 and centre = 0 its minimum is at a difference of margin + logit(p).
     chosen, rejected, margin, p: [B] → [B].
 
-    Use: the first reward model to train on pairs.
-    Pitfall: over-fits after the first epoch; judge it by held-out accuracy and calibration, not by its loss. Centring
+    Use: The first reward model to train on pairs.
+    Pitfall: Over-fits after the first epoch; judge it by held-out accuracy and calibration, not by its loss. Centring
         shrinks rewards that spread widely: set centre to 0 where the probabilities are to be believed.
     Paper: Bradley and Terry 1952; arXiv:2203.02155, equation 1; margin arXiv:2307.09288, equation 2; centring
-        arXiv:2312.09244.
+        arXiv:2312.09244
     """
     return _cross_entropy(_gap(chosen, rejected, margin), p) + centre * (chosen + rejected).square()
 
@@ -58,9 +58,9 @@ def davidson(
     probability σ(Δ). chosen, rejected, margin, p, tie: [B], tie_odds: scalar → [B]; at 0 it is Bradley–Terry, for
     which no pair may be a tie.
 
-    Use: annotators may call a tie, and often do.
-    Pitfall: one ν for all annotators; where some never tie, it describes nobody.
-    Paper: Davidson 1970, JASA 65, p. 317.
+    Use: Annotators may call a tie, and often do.
+    Pitfall: One ν for all annotators; where some never tie, it describes nobody.
+    Paper: Davidson 1970, JASA 65, p. 317
     """
     return _tie_loss(davidson_log_probs(_gap(chosen, rejected, margin), tie_odds), p, tie) + (
         centre * (chosen + rejected).square()
@@ -87,9 +87,9 @@ def rao_kupper(
     ``davidson``, how often equals tie for each time that one of them wins; the model learns it.
     chosen, rejected, margin, p, tie: [B], tie_odds: scalar → [B].
 
-    Use: ties mean "I cannot see a difference" rather than "both are equally good".
-    Pitfall: rewards are scaled by the threshold: compare them between models after normalisation only.
-    Paper: Rao and Kupper 1967, JASA 62, p. 194.
+    Use: Ties mean "I cannot see a difference" rather than "both are equally good".
+    Pitfall: Rewards are scaled by the threshold: compare them between models after normalisation only.
+    Paper: Rao and Kupper 1967, JASA 62, p. 194
     """
     return _tie_loss(rao_kupper_log_probs(_gap(chosen, rejected, margin), tie_odds), p, tie) + (
         centre * (chosen + rejected).square()
@@ -106,9 +106,9 @@ def preference_model(first: Tensor, second: Tensor, margin: Tensor | None = None
     the answer independent of the order. Preferences need not be transitive.
     first, second: [B], the model's logits for chosen before rejected and for rejected before chosen → [B].
 
-    Use: comparisons that one number per completion cannot express; judging a pair of samples.
+    Use: Comparisons that one number per completion cannot express; judging a pair of samples.
     Pitfall: K completions need K(K - 1) readings of twice the length, and rank nothing by themselves.
-    Paper: PairRM, arXiv:2306.02561.
+    Paper: PairRM, arXiv:2306.02561
     """
     return _cross_entropy(_gap(first / 2, second / 2, margin), p)
 
@@ -122,9 +122,9 @@ def regression(values: Tensor, ratings: Tensor) -> Tensor:
     Predicts the ratings themselves, one output per aspect, or 0 and 1 from thumbs. The reward is the mean of the
     aspects. values, ratings: [N] or [N, A], NaN where an aspect was not rated → [N]; 0 for a row without ratings.
 
-    Use: ratings on a scale that annotators share.
-    Pitfall: scales differ between annotators; without calibration of the ratings, pairs carry more.
-    Paper: HelpSteer, arXiv:2311.09528; multi-aspect heads ArmoRM, arXiv:2406.12845.
+    Use: Ratings on a scale that annotators share.
+    Pitfall: Scales differ between annotators; without calibration of the ratings, pairs carry more.
+    Paper: HelpSteer, arXiv:2311.09528; multi-aspect heads ArmoRM, arXiv:2406.12845
     """
     rated = ~ratings.isnan()
     # NaN times zero is NaN, in the gradient too: the missing ones are replaced before the difference is taken.
