@@ -64,8 +64,8 @@ def record_figures(records: Sequence[tuple[Sequence[PromptTree], Record]]) -> di
     correlation = spearman(reward, np.array([length for tree in lengths for length in tree], dtype=float))
     figures: dict[str, Any] = {} if correlation is None else {"length_correlation": correlation}
     known = [record.probability for _, record in records if record.probability is not None]
-    if known:
-        said = [(owner, one) for owner, tree in enumerate(trees) for one in comparisons(tree)]
+    said = [(owner, one) for owner, tree in enumerate(trees) for one in comparisons(tree)]
+    if known and said:
         probability, p = _joined(known), np.array([one.p for _, one in said])
         gaps = [
             math.nan if one.second is None else lengths[owner][one.first] - lengths[owner][one.second]

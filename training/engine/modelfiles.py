@@ -132,6 +132,12 @@ def load_reward(
             f"{folder.name} was trained with pooling {stored.pooling!r}, not {pooling!r}. Set pooling to 'auto'.",
             field="config.pooling",
         )
+    if _config(folder).is_encoder_decoder:
+        raise EngineError(
+            f"{folder.name} has an encoder and a decoder, and a reward is read from one of them; choose a model that "
+            "is either.",
+            field="model",
+        )
     backbone = _load(AutoModel, folder, dtype).to(device)
     disable_dropout(backbone)
     tokenizer = _tokenizer(folder)

@@ -99,6 +99,13 @@ def test_thumbs_of_groups_are_regressed_by_group(tiny_policy_dir):
     assert found["slices"].keys() == {"group:crowd", "group:experts"}
 
 
+def test_held_out_rows_without_a_thumb_say_nothing_about_thumbs(tiny_policy_dir):
+    model = opposed(tiny_policy_dir)
+    found = figures(model, "regression", rows(["crowd", "experts"], 1, label=None, ratings={"wit": 2.0}))
+    assert found["n"] == 2
+    assert not {"accuracy", "ece", "brier", "slices"} & found.keys()
+
+
 def test_ratings_by_aspect_and_groups_do_not_go_together(tiny_policy_dir):
     model, _ = load_reward(tiny_policy_dir)
     with pytest.raises(EngineError, match="group") as refusal:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -92,9 +94,6 @@ def test_an_encoder_is_averaged_over_all_its_tokens_by_default(tiny_encoder_dir)
 
 
 def test_the_tokenizer_of_an_encoder_knows_how_many_positions_there_are(tiny_encoder_dir, tmp_path):
-    import json
-    import shutil
-
     from transformers import RobertaConfig, RobertaModel
 
     folder = shutil.copytree(tiny_encoder_dir, tmp_path / "model")
@@ -109,6 +108,17 @@ def test_the_tokenizer_of_an_encoder_knows_how_many_positions_there_are(tiny_enc
     assert tokenizer.model_max_length == 64
     longest = PromptTree(0, (), ((2, *[9] * 62, 3),), {})
     assert torch.isfinite(values(model, make_batch([longest], layout="padded", pad_id=0))).all()
+
+
+def test_a_model_with_an_encoder_and_a_decoder_is_refused(tiny_policy_dir, tmp_path):
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    folder = shutil.copytree(tiny_policy_dir, tmp_path / "model")
+    config = T5Config(vocab_size=400, d_model=16, d_ff=16, d_kv=8, num_layers=1, num_heads=2, decoder_start_token_id=0)
+    T5ForConditionalGeneration(config).save_pretrained(folder)
+    with pytest.raises(EngineError, match="encoder and a decoder") as refusal:
+        load_reward(folder)
+    assert refusal.value.field == "model"
 
 
 def test_an_encoder_refuses_packed_trees(tiny_encoder_dir):
