@@ -12,9 +12,10 @@ import torch
 
 from training.engine.losses import LOSSES, Scores
 
-# Three prompts of two, four and three completions, interleaved; a tie in the second, one unranked in each of two.
+# Three prompts of two, four and three completions, interleaved; a tie in the second, one unranked there and in the
+# third, which is shorter.
 GROUP = [1, 0, 2, 1, 1, 0, 2, 1, 2]
-RANK = [0, 1, 0, 1, 1, 0, 2, -1, 1]
+RANK = [0, 1, 0, 1, 1, 0, -1, -1, 1]
 VALUES = [0.7, -1.2, 2.5, 0.1, -0.4, 0.3, 1.9, 0.6, -3.0]
 REWARDS = [3.0, 0.5, 1.0, 2.0, 2.5, 1.5, -1.0, 0.0, 0.25]
 NOISE = [0.2, 1.0, -0.3, 0.9, -0.5, 0.4, 2.0, 0.8, 1.1]
