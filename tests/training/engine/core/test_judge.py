@@ -76,9 +76,8 @@ def test_padding_with_the_end_token_changes_no_reward(saved):
         settings = json.loads((folder / name).read_text())
         settings[key] = 3 if key == "pad_token_id" else "<|end|>"
         (folder / name).write_text(json.dumps(settings))
-    judge = Judge.load(folder)
-    assert judge._reading.pad_id == 3
-    for one, other in zip(judge.rewards(ASKED), before, strict=True):
+    assert load_reward(folder)[1].pad_token_id == 3
+    for one, other in zip(Judge.load(folder).rewards(ASKED), before, strict=True):
         assert torch.equal(one, other)
 
 
@@ -132,22 +131,21 @@ def test_an_ensemble_is_unsure_of_differences(saved):
         torch.testing.assert_close(found, differences.std(-1) / 0.5)
 
 
-def test_laplace_is_unsure_of_differences(saved):
+def test_laplace_is_unsure_of_differences(saved, write_rows):
     root = torch.randn(64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     precision = root @ root.T + torch.eye(64)
 
     def sure(model):
         model.laplace = Laplace(precision)
 
-    judge = Judge.load(saved(sure))
-    (found,) = judge.uncertainties(ASKED[:1])
-    with torch.no_grad():
-        features = judge.model.features(judge._batch(judge._trees(ASKED[:1])[0])).double()
-    for i in range(3):
-        for j in range(3):
-            gap = features[i] - features[j]
-            expected = float((gap @ torch.linalg.inv(precision) @ gap).sqrt() / 0.5)
-            assert found[i, j].item() == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    folder = saved(sure)
+    model, trees = trees_of(folder, write_rows)
+    for found, tree in zip(Judge.load(folder).uncertainties(SEVERAL), trees, strict=True):
+        with torch.no_grad():
+            features = model.features(make_batch([tree], layout="padded", pad_id=0)).double()
+        gaps = features[:, None] - features[None, :]
+        variance = torch.einsum("ijd,de,ije->ij", gaps, torch.linalg.inv(precision), gaps)
+        torch.testing.assert_close(found.double(), variance.sqrt() / 0.5, rtol=1e-4, atol=1e-5)
 
 
 def test_tokens_have_rewards_whose_mean_is_that_of_the_completion(saved):
