@@ -1,10 +1,10 @@
 """Reading what a running engine says in `progress.jsonl`."""
 
+import itertools
 import json
 import os
-from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from statistics import fmean, median
@@ -37,8 +37,8 @@ CHARTS: tuple[tuple[str, str, tuple[tuple[str, str, int], ...]], ...] = (
 )
 # Says the same as the other, without what differs from batch to batch.
 INSTEAD = {"Log-probability": "Moved from the reference"}
-# What is left is judged by so many of the last lines, and not before there are a few.
-PACE_LINES, FEWEST_LINES = 30, 5
+# How long a run still takes is judged by so many of its last lines, and not before some of them went forward.
+PACE_LINES, FEWEST_RATES = 30, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,36 +50,13 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """How a run goes: its charts, a warning or "", and the mean share of padding in its batches, or None."""
+    """How a run goes: its charts, a warning or "", the mean share of padding in its batches or None, and how long it
+    still takes, in words, or ""."""
 
     charts: list[Chart]
     hint: str
     padding: float | None
-
-
-@dataclass
-class Pace:
-    """How long a run still takes, as its last lines went."""
-
-    last: tuple[datetime, float] | None = None
-    rates: deque[float] = field(default_factory=lambda: deque(maxlen=PACE_LINES))
-
-    def add(self, line: dict[str, Any]) -> None:
-        """Take in one line of `progress.jsonl`: its time, and the share of the run that is done."""
-        now = datetime.fromisoformat(line["time"]), float(line["fraction"])
-        if self.last is not None and now[1] > self.last[1]:
-            self.rates.append((now[0] - self.last[0]).total_seconds() / (now[1] - self.last[1]))
-        self.last = now
-
-    def left(self) -> str:
-        """In words, or "" while it cannot be known. The median passes over the pause between two attempts."""
-        if self.last is None or self.last[1] >= 1 or len(self.rates) < FEWEST_LINES:
-            return ""
-        minutes = median(self.rates) * (1 - self.last[1]) / 60
-        if minutes < 1:
-            return "less than a minute left"
-        amount, unit = (round(minutes), "minute") if minutes < 90 else (round(minutes / 60), "hour")
-        return f"about {amount} {unit}{'' if amount == 1 else 's'} left"
+    left: str
 
 
 class ProgressReader:
@@ -108,16 +85,42 @@ class ProgressReader:
 
 def read_metrics(run: Run, *, after: int = -1) -> list[dict[str, Any]]:
     """`{step, metrics}` for every step after this one. A step that was repeated counts once, the last time."""
-    steps: dict[int, dict[str, Any]] = {}
-    for line in ProgressReader(run_output(run) / "progress.jsonl").new_lines():
-        if line.get("metrics") and line["step"] > after:
-            steps[line["step"]] = line["metrics"]
+    return _points(_lines(run), after=after)
+
+
+def _lines(run: Run) -> Iterator[dict[str, Any]]:
+    return ProgressReader(run_output(run) / "progress.jsonl").new_lines()
+
+
+def _points(lines: Iterable[dict[str, Any]], *, after: int = -1) -> list[dict[str, Any]]:
+    steps = {line["step"]: line["metrics"] for line in lines if line.get("metrics") and line["step"] > after}
     return [{"step": step, "metrics": steps[step]} for step in sorted(steps)]
+
+
+def time_left(lines: Sequence[dict[str, Any]]) -> str:
+    """How long the run of these lines still takes, as the last of them went, in words; "" while that is not known.
+
+    The median passes over the pause between two attempts.
+    """
+    last = [(datetime.fromisoformat(line["time"]), line["fraction"]) for line in lines[-PACE_LINES:]]
+    rates = [
+        (now - before).total_seconds() / (done - less)
+        for (before, less), (now, done) in itertools.pairwise(last)
+        if done > less
+    ]
+    if len(rates) < FEWEST_RATES or last[-1][1] >= 1:
+        return ""
+    minutes = median(rates) * (1 - last[-1][1]) / 60
+    if minutes < 1:
+        return "less than a minute left"
+    amount, unit = (round(minutes), "minute") if minutes < 90 else (round(minutes / 60), "hour")
+    return f"about {amount} {unit}{'' if amount == 1 else 's'} left"
 
 
 def read_course(run: Run) -> Course:
     """Everything that the figures of a run's steps say so far."""
-    points = read_metrics(run)
+    lines = list(_lines(run))
+    points = _points(lines)
     steps = [point["metrics"] for point in points]
     fall = displacement(steps)
     padding = [metrics["padding"] for metrics in steps if "padding" in metrics]
@@ -125,6 +128,7 @@ def read_course(run: Run) -> Course:
         charts=draw_charts(points),
         hint=displacement_message(fall) if fall is not None else "",
         padding=fmean(padding) if padding else None,
+        left=time_left([line for line in lines if "time" in line]),
     )
 
 

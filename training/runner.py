@@ -14,8 +14,8 @@ from feedback_site.jobs.children import run_child
 from feedback_site.jobs.context import JobContext, JobFailed
 from feedback_site.jobs.guard import CANNOT_START
 from training.models import Run
-from training.paths import run_inputs, run_output
-from training.progress import Pace, ProgressReader
+from training.paths import data_dir, run_inputs, run_output
+from training.progress import ProgressReader
 from training.services.collect import collect_run
 from training.services.inputs import write_inputs
 
@@ -40,16 +40,13 @@ def supervise(*, run: Run, context: JobContext) -> dict[str, Any]:
     out = run_output(run)
     log = run_inputs(run) / "engine.log"
     reader = ProgressReader(out / "progress.jsonl")
-    pace = Pace()
     said = ""
 
     def watch() -> None:
         nonlocal said
         for line in reader.new_lines():
             message = line.get("message", "")
-            pace.add(line)
-            left = pace.left()
-            context.progress(ENGINE_SHARE * line["fraction"], f"{message.rstrip('.')}, {left}" if left else message)
+            context.progress(ENGINE_SHARE * line.get("fraction", 0), message)
             stage = NUMBERS.sub("", message)
             if stage and stage != said and not line.get("metrics"):
                 context.log(message)
@@ -115,11 +112,12 @@ def _environment() -> dict[str, str]:
 
 
 def _refusal(out: Path) -> str:
-    """The sentence of error.json: what a person has to change."""
+    """The sentence of error.json: what a person has to change. Paths begin below the data folder, as on the page."""
     try:
-        return str(json.loads((out / "error.json").read_text(encoding="utf-8"))["message"])
+        message = str(json.loads((out / "error.json").read_text(encoding="utf-8"))["message"])
     except (OSError, ValueError, KeyError):
         return "The engine refused this run without saying why; its log is on the job's page."
+    return message.replace(f"{data_dir()}/", "")
 
 
 def _tail(log: Path) -> str:

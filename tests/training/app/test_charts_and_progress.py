@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from tests.makers import make_project
 from training.charts import Line, line_chart
 from training.models import Run
-from training.progress import Pace, ProgressReader, draw_charts, read_course, read_metrics
+from training.progress import ProgressReader, draw_charts, read_course, read_metrics, time_left
 
 
 def test_a_chart_is_well_formed_and_says_its_last_values():
@@ -53,28 +53,27 @@ def test_a_step_that_a_resumed_run_repeated_counts_once(db, data_dir):
     assert [chart.title for chart in read_course(run).charts] == ["Loss"]
 
 
-def pace_of(*lines):
-    """A pace over (seconds since the start, share done)."""
-    pace = Pace()
-    for seconds, fraction in lines:
-        time = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
-        pace.add({"time": time.isoformat(timespec="milliseconds"), "fraction": fraction})
-    return pace.left()
+def left_after(*lines):
+    """What is left after lines of (seconds since the start, share done)."""
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    return time_left(
+        [{"time": (start + timedelta(seconds=seconds)).isoformat(), "fraction": done} for seconds, done in lines]
+    )
 
 
-def test_what_is_left_is_said_once_a_few_lines_tell_the_pace():
-    assert pace_of((0, 0.0), (10, 0.1)) == ""
-    assert pace_of(*((60 * n, n / 100) for n in range(11))) == "about 2 hours left"
-    assert pace_of(*((60 * n, n / 100) for n in range(21))) == "about 80 minutes left"
-    assert pace_of(*((60 * n, n / 100) for n in range(100))) == "about 1 minute left"
-    assert pace_of(*((10 * n, n / 100) for n in range(100))) == "less than a minute left"
-    assert pace_of(*((10 * n, n / 10) for n in range(11))) == ""
+def test_how_long_a_run_still_takes_is_said_once_a_few_lines_tell():
+    assert left_after((0, 0.0), (10, 0.1)) == ""
+    assert left_after(*((60 * n, n / 100) for n in range(11))) == "about 2 hours left"
+    assert left_after(*((60 * n, n / 100) for n in range(21))) == "about 80 minutes left"
+    assert left_after(*((60 * n, n / 100) for n in range(100))) == "about 1 minute left"
+    assert left_after(*((10 * n, n / 100) for n in range(100))) == "less than a minute left"
+    assert left_after(*((10 * n, n / 10) for n in range(11))) == ""
 
 
 def test_neither_a_pause_between_attempts_nor_repeated_steps_spoil_what_is_left():
     before = [(60 * n, n / 100) for n in range(11)]
     after = [(90_000 + 60 * n, n / 100) for n in range(8, 21)]
-    assert pace_of(*before, *after) == "about 80 minutes left"
+    assert left_after(*before, *after) == "about 80 minutes left"
 
 
 def steps(count=3, **metrics):

@@ -248,6 +248,20 @@ def test_a_running_run_says_when_both_sides_become_unlikely(run, alice, client_f
     assert "Both sides become unlikely" not in text(client.get(f"/runs/{run.pk}/"))
 
 
+def test_only_a_running_run_says_how_long_it_still_takes(run, alice, client_for, data_dir):
+    out = data_dir / run.folder / "out"
+    out.mkdir(parents=True)
+    lines = [{"step": n, "time": f"2026-01-01T00:{n:02}:00+00:00", "fraction": n / 20} for n in range(11)]
+    (out / "progress.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    client = client_for(alice)
+    for status, said in (("queued", False), ("running", True), ("failed", False)):
+        lease = run.created_at if status == "running" else None
+        finished = run.created_at if status == "failed" else None
+        type(run.job).objects.filter(pk=run.job_id).update(status=status, lease_until=lease, finished_at=finished)
+        for path in (f"/runs/{run.pk}/", f"/runs/{run.pk}/curves/"):
+            assert ("About 10 minutes left" in text(client.get(path))) == said, status
+
+
 def test_a_failed_run_says_why_and_can_be_cancelled_no_more(run, alice, client_for):
     type(run.job).objects.filter(pk=run.job_id).update(
         status="failed", finished_at=run.created_at, error="Row 3 <b>is</b> empty."
