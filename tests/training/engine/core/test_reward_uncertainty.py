@@ -8,6 +8,7 @@ import torch
 
 from tests.training.engine.core.helpers import gradients, random_trees
 from training.engine.batch import make_batch
+from training.engine.losses import LOSSES
 from training.engine.modelfiles import load_reward
 from training.engine.objectives import make_objective
 from training.engine.reward import Laplace, Outputs, bootstrap_weights, fit_laplace, pair_tree
@@ -174,3 +175,31 @@ def test_heads_of_a_preference_model_disagree_about_its_logit(tiny_policy_dir):
         each = model(batch_of(trees), each=True)
     spread = ((each[0::2] - each[1::2]) / 2).std(-1).mean()
     assert uncertainty_of(model, "preference_model", trees) == pytest.approx(float(spread), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["ensemble", "groups", "preference"])
+def test_whatever_the_head_is_the_precision_is_the_hessian_of_its_likelihood(tiny_policy_dir, kind):
+    model = ensemble(tiny_policy_dir)
+    trees = pairs(7)
+    if kind == "groups":
+        model.reset_head(Outputs.groups({"a": 3.0, "b": 1.0}))
+        with torch.no_grad():
+            model.head.weight[1:].normal_(generator=torch.Generator().manual_seed(0), std=0.1)
+    if kind == "preference":
+        model.separator = (3,)
+        trees = [pair_tree(tree, (3,)) for tree in trees]
+    with torch.no_grad():
+        features = model.features(batch_of(trees)).double()
+        direction = model.outputs.combine(model.outputs.compose(model.head.weight.T)).double()
+    margin, weight = (
+        torch.tensor([tree.targets[name] or 0.0 for tree in trees]).double() for name in ("margin", "weight")
+    )
+    loss, settings = ("preference_model", {}) if kind == "preference" else ("bradley_terry", {"centre": 0.0})
+
+    def posterior(weights):
+        values = features @ weights
+        losses = LOSSES[loss].fn(values[0::2], values[1::2], margin, **settings)
+        return (weight * losses).sum() + 2.0 / 2 * weights.square().sum()
+
+    hessian = torch.autograd.functional.hessian(posterior, direction)
+    torch.testing.assert_close(laplace_of(model, trees).precision, hessian, rtol=1e-4, atol=1e-4)
