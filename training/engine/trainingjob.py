@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from training.engine import startchecks
 from training.engine.adapters import adapters_off
@@ -18,6 +15,7 @@ from training.engine.errors import EngineError
 from training.engine.evaluation import evaluate
 from training.engine.learner import device_of, layout_of, load_learner, reads_rows, seed_everything
 from training.engine.losses import LOSSES
+from training.engine.memory import peak_memory
 from training.engine.methods import uses_reference
 from training.engine.modelfiles import (
     REWARD_FILE,
@@ -180,7 +178,7 @@ class TrainingJob:
             "method": self.method.name,
             "steps": known.pop("step"),
             **known,
-            "peak_memory_bytes": _peak_memory(self._device),
+            "peak_memory_bytes": peak_memory(self._device),
             "eval": dict(figures),
             "data": self.data,
             "checks": [one.as_dict() for one in self.checks],
@@ -270,11 +268,3 @@ class TrainingJob:
     def _report(self, step: int, steps: int, metrics: Mapping[str, float]) -> None:
         fraction = self._begin + (TRAINING_END - self._begin) * step / steps
         self.say(fraction, f"Training: step {step} of {steps}", step=step, steps=steps, metrics=metrics)
-
-
-def _peak_memory(device: torch.device) -> int:
-    """Bytes: of the GPU where one computes, else the largest resident size of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    # Linux counts ru_maxrss in KiB.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from training.engine.checkpoint import Checkpoints
 from training.engine.files import whole_folder
+from training.engine.memory import peak_memory
 from training.engine.modelfiles import save_policy, weights_sha256
 from training.engine.objectives import Examples, make_objective
 from training.engine.passes import Passes
@@ -77,7 +77,7 @@ def run(spec: Spec, folder: RunFolder, *, stop: Stop) -> dict[str, Any]:
         "method": "sft",
         "steps": totals.pop("step"),
         **totals,
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_memory_bytes": peak_memory(trainer.passes.device),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "eval": {"test": {"loss": loss, "n": HELD_OUT}},
         "model_sha256": weights_sha256(folder.model),
