@@ -230,7 +230,9 @@ def _load(loader: Any, folder: Path, dtype: str) -> PreTrainedModel:
         with _quiet():
             model, info = _open(loader, folder, "eager" if capped else "sdpa", config=config, dtype=_dtype(dtype))
     except (ValueError, OSError, KeyError, RuntimeError, ImportError) as error:
-        raise EngineError(f"The weights in {folder.name} cannot be loaded: {error}", field="model") from error
+        shapes = "ignore_mismatched_sizes" in str(error)  # how transformers says it, and not which of them
+        what = "some of them have another shape than config.json says." if shapes else error
+        raise EngineError(f"The weights in {folder.name} cannot be loaded: {what}", field="model") from error
     # The pooler of BERT-like models is not used here and often not saved.
     missing = sorted(name for name in info["missing_keys"] if "pooler." not in name)
     if missing:

@@ -35,6 +35,12 @@ def check_model_folder(path: str | Path, *, root: str | Path | None = None) -> N
     folder = Path(path)
     if not folder.is_dir():
         raise EngineError(f"The model folder {folder.name} does not exist or is not a folder.", field="model")
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise EngineError(
+            f"{folder.name} holds adapters without their model. Merge them into it (merge_and_unload of peft), save "
+            "that with its tokenizer, and give its folder.",
+            field="model",
+        )
     inside = Path(root if root is not None else folder).resolve()
     files = sorted(_files(folder, inside))
     for file in files:

@@ -130,6 +130,26 @@ def test_links_inside_the_folder_and_in_the_layout_of_the_hubs_cache_are_followe
         check_model_folder(snapshot)
 
 
+def test_a_snapshot_of_the_hubs_cache_can_be_given_as_a_folder(folder, tmp_path):
+    snapshot = tmp_path / "models--x" / "snapshots" / "r1"
+    snapshot.mkdir(parents=True)
+    shutil.move(folder, tmp_path / "models--x" / "blobs")
+    for file in (tmp_path / "models--x" / "blobs").iterdir():
+        (snapshot / file.name).symlink_to(f"../../blobs/{file.name}")
+    load_policy(snapshot)
+    (tmp_path / "secret.json").write_text("{}")
+    (snapshot / "more.json").symlink_to("../../../secret.json")
+    with pytest.raises(EngineError, match="link that leaves"):
+        load_policy(snapshot)
+
+
+def test_adapters_without_their_model_are_refused_with_the_way_to_merge_them(folder):
+    (folder / "config.json").rename(folder / "adapter_config.json")
+    edit(folder / "adapter_config.json", auto_mapping={"base_model_class": "LlamaForCausalLM"})
+    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+    assert_refused(folder, "adapters without their model", "merge_and_unload")
+
+
 @pytest.mark.parametrize(
     "shard", ["../other/model.safetensors", "/etc/model.safetensors", "C:\\x.safetensors", "w.bin"]
 )
@@ -192,6 +212,12 @@ def test_a_policy_with_missing_weights_is_refused_by_name(folder):
     del weights["lm_head.weight"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(EngineError, match=r"lm_head\.weight"):
+        load_policy(folder)
+
+
+def test_a_policy_with_weights_of_another_shape_is_refused(folder):
+    edit(folder / "config.json", intermediate_size=64)
+    with pytest.raises(EngineError, match="another shape"):
         load_policy(folder)
 
 
