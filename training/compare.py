@@ -45,7 +45,7 @@ def compare_charts(runs: Sequence[Run]) -> list[Chart]:
     return charts
 
 
-def held_out(runs: Sequence[Run]) -> list[tuple[str, list[dict[str, Any]]]]:
+def measured(runs: Sequence[Run]) -> list[tuple[str, list[dict[str, Any]]]]:
     """For each held-out split that a run has, its figures run by run; {} where a run has none."""
     evaluations = [(run.result or {}).get("eval", {}) for run in runs]
     splits = dict.fromkeys(split for figures in evaluations for split in figures)

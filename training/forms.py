@@ -102,15 +102,21 @@ class TrainForm(ConfigForm):
         entry = LOSSES[method]
         reward = entry.trains != "policy"
         models = Model.objects.filter(project=project)
+        if not reward:
+            models = models.filter(kind=Model.Kind.POLICY)
         versions = DatasetVersion.objects.filter(
             dataset__project=project, dataset__kind=entry.dataset_kind, status=DatasetVersion.Status.READY
         ).select_related("dataset")
         self.fields["model"] = forms.ModelChoiceField(
-            models if reward else models.filter(kind=Model.Kind.POLICY),
+            models,
             label="Model to start from",
-            empty_label=None,
+            empty_label="Choose one",
             help_text="A policy, an encoder, or an earlier reward model." if reward else "It stays as it is.",
         )
+        # Of several, people choose: the newest is as often a trial as what should be trained further.
+        found = models.values_list("pk", flat=True)[:2]
+        if not self.initial.get("model") and len(found) == 1:
+            self.initial["model"] = found[0]
         self.fields["dataset_version"] = VersionField(
             versions.order_by("-id"),
             label="Dataset version",

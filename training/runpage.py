@@ -15,12 +15,6 @@ from training.paths import data_dir, run_inputs
 from training.services.inputs import spec_document
 
 ANSWERS_SHOWN = 6
-# How the names of the engine's slices read; any other is the word in the rows' own column.
-SLICES = {
-    "chosen_longer": "The better answer is the longer one",
-    "chosen_shorter": "The better answer is the shorter one",
-    "equal_length": "Both are equally long",
-}
 
 
 def settings_of(run: Run) -> dict[str, list[tuple[str, Any]]]:
@@ -42,6 +36,16 @@ def named_check(check: dict[str, Any]) -> dict[str, Any]:
     """A check with its name in words: `train.too_long` is “too long (train)”."""
     split, _, name = check["name"].rpartition(".")
     return check | {"title": name.replace("_", " ") + (f" ({split})" if split else "")}
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them: 42 s, 12 min, 3 h 20 min; "" for None."""
+    if seconds is None:
+        return ""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def reference_share(run: Run) -> float | None:

@@ -17,12 +17,13 @@ from exports.models import DatasetVersion
 from feedback_site.accounts.models import User
 from training.access import get_model, get_run, is_id
 from training.chooser import method_groups
-from training.compare import FEWEST, chosen_runs, compare_charts, differing_settings, held_out
+from training.compare import FEWEST, chosen_runs, compare_charts, differing_settings, measured
 from training.engine.losses import LOSSES
 from training.forms import ModelForm, SampleForm, TrainForm
+from training.heldout import held_out
 from training.models import Run
 from training.progress import read_course
-from training.runpage import command_line, first_answers, named_check, reference_share, settings_of, spec_text
+from training.runpage import command_line, duration, first_answers, named_check, reference_share, settings_of, spec_text
 from training.services.models import ModelError, lineage, promote_model, register_model
 from training.services.runs import RunError, Selection, start_run
 
@@ -58,7 +59,8 @@ def compare(request: HttpRequest, slug: str) -> HttpResponse:
     context = {
         "project": project,
         "runs": found,
-        "held_out": held_out(found),
+        "held_out": measured(found),
+        "times": [duration((run.result or {}).get("train_seconds")) for run in found],
         "settings": differing_settings(found),
         "charts": compare_charts(found),
     }
@@ -169,10 +171,11 @@ def run(request: HttpRequest, pk: int) -> HttpResponse:
         "result": found.result or {},
         "warnings": [named_check(check) for check in checks if check["level"] != "ok"],
         "passed": [named_check(check) for check in checks if check["level"] == "ok"],
-        "evaluations": list((found.result or {}).get("eval", {}).items()),
+        "splits": held_out(found.result or {}),
         "output": getattr(found, "output_model", None),
         "answers": first_answers(found),
         "course": read_course(found),
+        "took": duration((found.result or {}).get("train_seconds")),
         "reference_share": reference_share(found),
         "live": found.job is not None and not found.job.is_over,
         "may_manage": role_in(user, found.project) in ALLOWED["manage"],

@@ -10,6 +10,7 @@ from exports.models import DatasetVersion
 from tests.makers import make_project, make_prompt
 from training.engine.losses import LOSSES
 from training.models import Model, Run
+from training.runpage import duration
 from training.services.runs import Selection, start_run
 
 pytestmark = pytest.mark.django_db
@@ -170,6 +171,18 @@ def test_only_what_a_method_can_start_from_is_offered(project, policy, ready, al
     assert offered("/projects/answers/runs/new/bradley_terry/") == {"base", "judge", "reader"}
 
 
+def test_the_only_model_is_chosen_already_and_of_several_people_choose(project, policy, ready, alice, client_for):
+    client = client_for(alice)
+
+    def chosen(query: str = "") -> str:
+        return str(client.get(f"/projects/answers/runs/new/dpo/{query}").context["form"]["model"].value())
+
+    assert chosen() == str(policy.pk)
+    Model.objects.create(project=project, name="trial", kind="policy", folder="models/trial")
+    assert chosen() == "None"
+    assert chosen(f"?model={policy.pk}") == str(policy.pk)
+
+
 def test_the_sampling_form_starts_a_run_with_its_choices(project, policy, alice, client_for):
     make_prompt(project)
     client = client_for(alice)
@@ -189,12 +202,34 @@ def test_a_running_run_polls_and_a_finished_one_shows_its_figures(run, alice, cl
     page = text(client.get(f"/runs/{run.pk}/"))
     assert "0.208 – 0.939" in page
     assert "0.6931 → 0.5000" in page
+    assert '<dd class="number">2 s</dd>' in page
     assert "4 of 9 rows are too long." in page
     assert "Too long (train)" in page
     assert '<dd class="number">20 %</dd>' in page
     assert "1 passed, 1 warned" in page
     assert "hx-trigger" not in page
     assert client.get(f"/runs/{run.pk}/curves/").status_code == 286
+
+
+def test_the_held_out_figures_of_a_reward_model_are_told_by_length_annotators_and_aspect(run, alice, client_for):
+    figures = RESULT["eval"]["validation"] | {
+        "ece": 0.1234, "brier": 0.2345, "length_correlation": -0.418, "reward": 1.5,
+        "slices": {
+            "chosen_longer": {"n": 1200, "accuracy": 0.9, "accuracy_low": 0.8, "accuracy_high": 0.95},
+            "group:red team": {"n": 2, "accuracy": 0.5, "accuracy_low": 0.095, "accuracy_high": 0.905},
+        },
+        "aspects": {"tone": {"n": 7, "rmse": 0.75}},
+    }  # fmt: skip
+    Run.objects.filter(pk=run.pk).update(result=RESULT | {"eval": {"validation": figures}})
+    answer = client_for(alice).get(f"/runs/{run.pk}/")
+    (split,) = answer.context["splits"]
+    assert [(name, value) for name, value, _ in split.more] == [
+        ("Reward and length", "-0.42"), ("Calibration error", "0.123"), ("Brier score", "0.234"),
+    ]  # fmt: skip
+    assert [name for name, _ in split.groups] == ["The better answer is the longer one", "Annotators red team"]
+    page = text(answer)
+    for said in ("0.800 – 0.950", "0.095 – 0.905", "tone", "0.750"):
+        assert said in page
 
 
 def test_a_run_shows_what_was_chosen_and_folds_what_is_as_by_default(project, policy, ready, alice, client_for):
@@ -271,6 +306,19 @@ def test_a_failed_run_says_why_and_can_be_cancelled_no_more(run, alice, client_f
     assert "Cancel</button>" not in page
     assert "Try again</button>" in page
     assert "The run ended before its first steps." in page
+
+
+def test_training_time_is_told_in_units_that_people_read():
+    assert [duration(seconds) for seconds in (None, 0.4, 119, 120, 7140, 7260)] == [
+        "", "0 s", "119 s", "2 min", "119 min", "2 h 1 min",
+    ]  # fmt: skip
+
+
+def test_the_list_shows_held_out_accuracy_with_its_interval(run, alice, client_for):
+    Run.objects.filter(pk=run.pk).update(result=RESULT)
+    page = text(client_for(alice).get("/projects/answers/runs/"))
+    assert "0.67" in page
+    assert "0.21 – 0.94" in page
 
 
 def test_many_runs_are_shown_in_pages(project, policy, alice, client_for):
