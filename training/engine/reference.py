@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from training.engine.errors import EngineError
@@ -30,16 +30,17 @@ SUFFIX = ".safetensors"
 
 
 class ReferenceCache:
-    """Reference log-probs by (reference weights and dtype, token ids), as safetensors shards below ``directory``.
+    """Reference log-probs by (reference and dtype, token ids), as safetensors shards below ``directory``;
+    ``reference`` is a hash of all that makes the model compute what it does.
 
     ``own`` is a folder of one run: the numbers that the run used are kept there too, so that a resumed run meets the
     very same ones whatever became of the shared folder.
     """
 
     def __init__(
-        self, directory: str | Path, weights_sha: str, *, dtype: str = "float32", own: Path | None = None
+        self, directory: str | Path, reference: str, *, dtype: str = "float32", own: Path | None = None
     ) -> None:
-        name = hashlib.sha256(f"{weights_sha}:{dtype}:tokens".encode()).hexdigest()[:32]
+        name = hashlib.sha256(f"{reference}:{dtype}:tokens".encode()).hexdigest()[:32]
         self.root = Path(directory)
         self.directory = self.root / name
         self._own = own / name if own else None
@@ -108,7 +109,10 @@ class ReferenceCache:
     def _read(self, shard: Path) -> None:
         """Take in one file. One that vanished is passed over; a damaged one is removed and made anew."""
         try:
-            content = load_file(shard)
+            written = shard.read_bytes()
+            if _name(written) != shard.name:
+                raise ValueError("its name is the hash of other bytes")
+            content = load(written)
             keys, logps, lengths = content["keys"], content["logps"], content["lengths"].tolist()
             parts = logps.clone().split(lengths)
             self._known.update(zip((bytes(key) for key in keys.numpy()), parts, strict=True))
@@ -129,7 +133,7 @@ class ReferenceCache:
                 "logps": torch.cat(parts),
             }
         )
-        target = folder / f"{hashlib.sha256(content).hexdigest()[:32]}{SUFFIX}"
+        target = folder / _name(content)
         if not target.exists():
             # Two runs that compute the same write the same content, each under a temporary name of its own.
             write_atomic(target, content, writer=str(os.getpid()))
@@ -149,6 +153,11 @@ class ReferenceCache:
                 return
             shard.unlink(missing_ok=True)
             excess -= size
+
+
+def _name(content: bytes) -> str:
+    """The name of a file with this content."""
+    return f"{hashlib.sha256(content).hexdigest()[:32]}{SUFFIX}"
 
 
 def _keys(tree: PromptTree) -> tuple[bytes, ...]:

@@ -13,6 +13,7 @@ from training.engine.adapters import adapters_off
 from training.engine.checkpoint import Checkpoints
 from training.engine.errors import EngineError
 from training.engine.evaluation import evaluate
+from training.engine.files import sha256_of
 from training.engine.learner import device_of, layout_of, load_learner, reads_rows, seed_everything
 from training.engine.losses import LOSSES
 from training.engine.memory import peak_memory
@@ -98,7 +99,7 @@ class TrainingJob:
 
         reader = ReferencePass(
             self._reference_passes(),
-            ReferenceCache(cache, weights_sha256(self._reference_folder()), dtype=self.settings.dtype, own=own),
+            ReferenceCache(cache, self._reference_hash(), dtype=self.settings.dtype, own=own),
             between=between,
             world=self.world,
         )
@@ -244,6 +245,11 @@ class TrainingJob:
 
     def _reference_folder(self) -> Path:
         return self._folder if self.spec.reference is None else model_folder(self.spec.reference)
+
+    def _reference_hash(self) -> str:
+        """Of the weights, and of the configuration that says what is computed with them."""
+        folder = self._reference_folder()
+        return f"{weights_sha256(folder)}:{sha256_of(folder / 'config.json')}"
 
     def _reference_passes(self) -> Passes:
         """The policy itself before its first step, unless the spec names another reference."""

@@ -76,12 +76,17 @@ def test_a_cache_that_disagrees_with_the_reference_is_refused(tmp_path, referenc
         ReferenceCache(tmp_path, "abc").logps(trees, reference)
 
 
-def test_a_damaged_or_vanished_file_is_computed_again(tmp_path, reference):
+@pytest.mark.parametrize(
+    "damage",
+    [lambda content: content[:50], lambda content: content[:-3] + bytes([content[-3] ^ 1]) + content[-2:]],
+    ids=["cut short", "one bit"],
+)
+def test_a_damaged_or_vanished_file_is_computed_again(tmp_path, reference, damage):
     trees = random_trees(5, 2)
     cache = ReferenceCache(tmp_path, "abc")
     expected = cache.logps(trees, reference)
     shard = next(cache.directory.iterdir())
-    shard.write_bytes(shard.read_bytes()[:50])
+    shard.write_bytes(damage(shard.read_bytes()))
     assert torch.equal(ReferenceCache(tmp_path, "abc").logps(trees, reference), expected)
     next(cache.directory.iterdir()).unlink()
     assert torch.equal(ReferenceCache(tmp_path, "abc").logps(trees, reference), expected)

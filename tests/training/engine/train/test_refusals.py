@@ -184,6 +184,18 @@ def test_a_reference_cache_of_another_model_is_refused(tmp_path, tiny_policy_dir
     assert "first loss" in read_json(tmp_path / "out/error.json")["message"]
 
 
+def test_a_reference_with_another_configuration_has_a_cache_of_its_own(tmp_path, tiny_policy_dir, monkeypatch):
+    monkeypatch.setenv("PLUMB_REFERENCE_CACHE", str(tmp_path / "cache"))
+    model = tmp_path / "model"
+    shutil.copytree(tiny_policy_dir, model)
+    spec = write_spec(tmp_path / "in", "dpo", model, batch_size=24)
+    assert run(spec, tmp_path / "one") == 0
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 1e-3}))
+    assert run(spec, tmp_path / "two") == 0
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
 def test_a_run_with_ratings_that_never_differ_does_not_start(tmp_path, tiny_policy_dir):
     spec = write_spec(tmp_path / "in", "regression", tiny_policy_dir)
     data = tmp_path / "in/train.jsonl"
