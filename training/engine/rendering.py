@@ -58,6 +58,18 @@ class ChatRenderer:
         no further special tokens."""
         return self._ids(self._template(prompt, answer=None) + self.condition)
 
+    @property
+    def lead(self) -> str:
+        """The white space that the template writes between the generation prompt and every answer, or "". A policy
+        writes it too, so of what was sampled it belongs to the template and not to the answer."""
+        asked = [{"role": "user", "content": "a"}]
+        try:
+            head, full = self._template(asked, answer=None), self._template(asked, answer="b")
+        except EngineError:  # a template that wants more than a question
+            return ""
+        between = full.removeprefix(head).partition("b")[0] if full.startswith(head) else ""
+        return between if between.isspace() else ""
+
     def lacks_begin(self, prompt: tuple[int, ...]) -> bool:
         """Whether a rendered prompt has no begin token although the tokenizer by itself would put one in front."""
         begin = self.tokenizer.bos_token_id

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """What will be sampled for, in the order of the file, and the ids of prompts that leave no room for an answer."""
+    """What will be sampled for, in the order of the file, the ids of prompts that leave no room for an answer, the end
+    tokens, and what the template writes before every answer (``ChatRenderer.lead``)."""
 
     requests: tuple[Request, ...]
     too_long: tuple[str, ...]
     ends: frozenset[int]
+    lead: str
 
     @property
     def longest(self) -> int:
@@ -57,7 +59,7 @@ def read_prompts(path: Path, *, tokenizer: PreTrainedTokenizerBase, positions: i
             f"{positions}. Lower 'max_tokens' or choose shorter prompts.",
             field="config.max_tokens",
         )
-    return Prompts(tuple(requests), tuple(too_long), renderer.ends)
+    return Prompts(tuple(requests), tuple(too_long), renderer.ends, renderer.lead)
 
 
 def position_limit(config: Any) -> int:

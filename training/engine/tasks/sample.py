@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,8 @@ def _sample_all(
         if not shards.has(number):
             started = time.perf_counter()
             samples = sampler.sample(prompts.requests[number * size : (number + 1) * size], sampling, stop=stop)
-            shards.write(number, samples)
+            # What the template writes before every answer would stand there twice once it is trained on.
+            shards.write(number, [replace(one, text=one.text.removeprefix(prompts.lead)) for one in samples])
             seconds += time.perf_counter() - started
             drawn += sum(len(sample.token_ids) for sample in samples)
         rows = shards.rows(number)

@@ -80,6 +80,29 @@ def test_nor_is_it_where_the_answer_would_merge_with_the_prompt(renderer):
     assert [decoded(one, tail) for tail in rendered.completions] == ["he cat<|end|>", "\nhe cat<|end|>"]
 
 
+def test_what_a_sampler_writes_is_rendered_to_the_same_tokens_again(renderer):
+    turns = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}<|end|>{% endfor %}"
+    one = renderer(turns + "{% if add_generation_prompt %}assistant:{% endif %}")
+    assert one.lead == " "
+    (tail,) = one.render(ROW, user("Is it?"), ["the cat"]).completions
+    sampled = one.tokenizer.decode(list(tail), skip_special_tokens=True)
+    assert sampled == " the cat"
+    assert one.render(ROW, user("Is it?"), [sampled.removeprefix(one.lead)]).completions == (tail,)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        CHAT_TEMPLATE,
+        CHAT_TEMPLATE.replace("<|end|>", "|<|end|>"),
+        "{{ messages | length }}" + CHAT_TEMPLATE,
+        "{{ raise_exception('no') }}",
+    ],
+)
+def test_a_template_that_writes_no_blank_there_leaves_what_is_sampled_as_it_is(renderer, template):
+    assert renderer(template).lead == ""
+
+
 def test_what_the_template_writes_behind_the_end_token_is_not_trained(renderer):
     one = renderer(CHAT_TEMPLATE.replace("<|end|>\n", "<|end|>\n\n "))
     (tail,) = one.render(ROW, user("Is it?"), ["Yes."]).completions

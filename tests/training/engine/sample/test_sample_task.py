@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,25 @@ def asked_for(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(TransformersSampler, "sample", noting)
     return asked
+
+
+def test_a_blank_that_the_template_writes_is_no_part_of_what_was_sampled(
+    tiny_policy_dir: Path, write_prompts: Callable[..., Path], tmp_path: Path
+) -> None:
+    from transformers import AutoTokenizer
+
+    policy = Path(shutil.copytree(tiny_policy_dir, tmp_path / "policy"))
+    tokenizer = AutoTokenizer.from_pretrained(policy)
+    turns = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}<|end|>{% endfor %}"
+    tokenizer.chat_template = turns + "{% if add_generation_prompt %}assistant:{% endif %}"
+    tokenizer.save_pretrained(policy)
+    sample_into(tmp_path / "run", spec_of(policy, write_prompts(QUESTIONS), n=64))
+    drawn = [
+        (tokenizer.decode(row["token_ids"], skip_special_tokens=True), row["text"])
+        for row in read(tmp_path / "run" / "completions.jsonl")
+    ]
+    assert any(whole.startswith(" ") for whole, _ in drawn)
+    assert all(text == whole.removeprefix(" ") for whole, text in drawn)
 
 
 def test_a_run_leaves_completions_and_figures(
