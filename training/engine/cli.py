@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -69,9 +70,18 @@ def check(spec: Spec) -> int:
     """Do the start checks of a spec, write nothing, print what they found as JSON on standard output."""
     check_files(spec)
     stop = Stop()
-    with stop.listening():
-        task = _task(spec)
-        found = task.check(spec, stop=stop) if hasattr(task, "check") else {}
+    try:
+        with stop.listening():
+            task = _task(spec)
+            found = task.check(spec, stop=stop) if hasattr(task, "check") else {}
+    except Cancelled as stopped:
+        say(f"Stopped: {stopped}")
+        return STOPPED
+    except (OSError, MemoryError, RuntimeError) as error:
+        trouble = _known_trouble(error, Path(tempfile.gettempdir()))
+        if trouble is None:
+            raise
+        raise trouble from error
     sys.stdout.write(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     return DONE
 
@@ -93,9 +103,10 @@ def run(spec: Spec, out: Path) -> int:
         with stop.listening():
             result = _task(spec).run(spec, folder, stop=stop)
             folder.finish(result)
-        for split, figures in result.get("eval", {}).items():
-            say(f"On {split}: {_figures(figures)}")
-        say(f"Done: {out} holds result.json and {'model/' if folder.model.is_dir() else 'completions.jsonl'}")
+        if result:  # what the other processes of the run have not
+            for split, figures in result.get("eval", {}).items():
+                say(f"On {split}: {_figures(figures)}")
+            say(f"Done: {out} holds result.json and {'model/' if folder.model.is_dir() else 'completions.jsonl'}")
         return DONE
     except Cancelled as stopped:
         say(f"Stopped: {stopped} Run the same command again to go on.")

@@ -13,6 +13,7 @@ from training.engine import catalogue
 from training.engine.cli import REFUSED, main
 from training.engine.columns import EXAMPLES
 from training.engine.losses import LOSSES
+from training.engine.ranks import program
 from training.engine.spec import parameters
 
 ANSWER = {"role": "assistant"}
@@ -138,8 +139,10 @@ def test_one_file_adds_a_method_and_trains_with_it(own_loss, tmp_path, tiny_poli
     assert len(own_loss.read_text().splitlines()) <= 30
 
 
-def test_the_methods_help_comes_with_the_file(own_loss, monkeypatch, capsys):
+def test_the_methods_help_comes_with_the_file_and_further_processes_run_it_too(own_loss, monkeypatch, capsys):
+    assert program() == ["-m", "training.engine"]
     assert run_file(own_loss, monkeypatch, "train", "--method", "dpop", "--help") == 0
+    assert program() == [str(own_loss)]
     said = capsys.readouterr().out
     assert "DPO-positive" in said
     assert "--penalty" in said
