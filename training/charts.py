@@ -48,14 +48,17 @@ class Axes:
 
 
 def line_chart(title: str, lines: Sequence[Line], *, x_name: str = "step") -> SafeString:
-    """An SVG figure with axes, up to four lines told apart by colour and dash, and a text alternative."""
-    drawn = [line for line in lines if line.points]
-    xs = [x for line in drawn for x, _ in line.points] or [0.0, 1.0]
-    ys = [y for line in drawn for _, y in line.points if math.isfinite(y)] or [0.0, 1.0]
+    """An SVG figure with axes, up to four lines told apart by colour and dash, and a text alternative.
+
+    A line without points is left out; the others look as they do beside it in another chart.
+    """
+    drawn = [(n, line) for n, line in enumerate(lines, 1) if line.points]
+    xs = [x for _, line in drawn for x, _ in line.points] or [0.0, 1.0]
+    ys = [y for _, line in drawn for _, y in line.points if math.isfinite(y)] or [0.0, 1.0]
     ticks = nice_ticks(min(ys), max(ys))
     axes = Axes(x=_range(xs), y=(ticks[0], ticks[-1]))
-    paths = format_html_join("", "{}", ((_series(axes, line, n),) for n, line in enumerate(drawn, 1)))
-    last = "; ".join(f"{line.name} last {_number(line.points[-1][1])}" for line in drawn) or "no points yet"
+    paths = format_html_join("", "{}", ((_series(axes, line, n),) for n, line in drawn))
+    last = "; ".join(f"{line.name} last {_number(line.points[-1][1])}" for _, line in drawn) or "no points yet"
     height = HEIGHT if len(drawn) > 1 else HEIGHT - LEGEND
     return format_html(
         '<svg viewBox="0 0 {} {}" role="img" aria-label="{}: {}" font-size="{}">{}{}{}{}</svg>',
@@ -118,8 +121,8 @@ def _x_axis(axes: Axes, name: str) -> SafeString:
     )  # fmt: skip
 
 
-def _legend(lines: Sequence[Line]) -> SafeString:
-    """Names of the lines with a piece of each, when there is more than one to tell apart."""
+def _legend(lines: Sequence[tuple[int, Line]]) -> SafeString:
+    """Names of the numbered lines with a piece of each, when there is more than one to tell apart."""
     if len(lines) < 2:
         return SafeString("")
     y = HEIGHT - 6
@@ -129,8 +132,8 @@ def _legend(lines: Sequence[Line]) -> SafeString:
         'y1="{}" y2="{}"/><text fill="currentColor" x="{}" y="{}">{}</text></g>',
         (
             (n, DASHES[n - 1], x, x + 22, y - 4, y - 4, x + 28, y, line.name)
-            for n, line in enumerate(lines, 1)
-            for x in [LEFT + (WIDTH - LEFT - RIGHT) * (n - 1) // len(lines)]
+            for place, (n, line) in enumerate(lines)
+            for x in [LEFT + (WIDTH - LEFT - RIGHT) * place // len(lines)]
         ),
     )
 

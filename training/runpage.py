@@ -11,7 +11,7 @@ from annotate.models import Completion
 from training.engine.losses import LOSSES
 from training.engine.spec import parameters
 from training.models import Run
-from training.paths import data_dir, run_inputs
+from training.paths import data_dir, run_inputs, run_output
 from training.services.inputs import spec_document
 
 ANSWERS_SHOWN = 6
@@ -32,10 +32,27 @@ def settings_of(run: Run) -> dict[str, list[tuple[str, Any]]]:
     }
 
 
-def named_check(check: dict[str, Any]) -> dict[str, Any]:
-    """A check with its name in words: `train.too_long` is “too long (train)”."""
-    split, _, name = check["name"].rpartition(".")
-    return check | {"title": name.replace("_", " ") + (f" ({split})" if split else "")}
+def checks_of(run: Run) -> dict[str, list[dict[str, Any]]]:
+    """What was found at the start of a training run, and once it is done also at its end: `warnings` and `passed`.
+
+    Each has its name in words: `train.too_long` is “too long (train)”.
+    """
+    found = (run.result or {}).get("checks")
+    if found is None:
+        try:
+            found = json.loads((run_output(run) / "checks.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:  # it has not read its data yet, or does not train
+            found = []
+    named = [check | {"title": _check_title(check["name"])} for check in found]
+    return {
+        "warnings": [check for check in named if check["level"] != "ok"],
+        "passed": [check for check in named if check["level"] == "ok"],
+    }
+
+
+def _check_title(name: str) -> str:
+    split, _, what = name.rpartition(".")
+    return what.replace("_", " ") + (f" ({split})" if split else "")
 
 
 def duration(seconds: float | None) -> str:

@@ -23,7 +23,7 @@ from training.forms import ModelForm, SampleForm, TrainForm
 from training.heldout import held_out
 from training.models import Run
 from training.progress import read_course
-from training.runpage import command_line, duration, first_answers, named_check, reference_share, settings_of, spec_text
+from training.runpage import checks_of, command_line, duration, first_answers, reference_share, settings_of, spec_text
 from training.services.models import ModelError, lineage, promote_model, register_model
 from training.services.runs import RunError, Selection, start_run
 
@@ -160,7 +160,6 @@ def sample(request: HttpRequest, slug: str) -> HttpResponse:
 def run(request: HttpRequest, pk: int) -> HttpResponse:
     user = cast(User, request.user)
     found = get_run(user, pk)
-    checks = (found.result or {}).get("checks", [])
     context = {
         "project": found.project,
         "run": found,
@@ -169,8 +168,7 @@ def run(request: HttpRequest, pk: int) -> HttpResponse:
         "command": command_line(found),
         "method": LOSSES.get(found.method),
         "result": found.result or {},
-        "warnings": [named_check(check) for check in checks if check["level"] != "ok"],
-        "passed": [named_check(check) for check in checks if check["level"] == "ok"],
+        **checks_of(found),
         "splits": held_out(found.result or {}),
         "output": getattr(found, "output_model", None),
         "answers": first_answers(found),
@@ -189,7 +187,7 @@ def run_curves(request: HttpRequest, pk: int) -> HttpResponse:
     """The charts alone, for polling; 286 tells htmx that no more will come."""
     found = get_run(cast(User, request.user), pk)
     live = found.job is not None and not found.job.is_over
-    context = {"run": found, "course": read_course(found), "live": live}
+    context = {"run": found, "course": read_course(found), "live": live, **checks_of(found)}
     return render(request, "training/_curves.html", context, status=200 if live else 286)
 
 

@@ -31,6 +31,7 @@ PART_OF = {
     "run": "runs",
     "train": "runs",
     "choose_method": "runs",
+    "compare_runs": "runs",
     "sample": "runs",
     "model": "models",
 }

@@ -1,6 +1,8 @@
 """A run is a folder; DONE.json, written last, makes it count. Standard library only.
 
-    spec.json  progress.jsonl  checkpoint/  model/ or completions.jsonl  result.json  DONE.json | error.json
+    spec.json  checks.json  progress.jsonl  checkpoint/  model/ or completions.jsonl  result.json  DONE.json | error.json
+
+checks.json is what a training run's start found; result.json has that as well, and what its end found.
 
 Nothing in a folder without a valid DONE.json may be taken as a result.
 """

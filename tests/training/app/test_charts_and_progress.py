@@ -15,6 +15,17 @@ def test_a_chart_is_well_formed_and_says_its_last_values():
     assert len(root.findall("polyline")) == 1
 
 
+def test_a_line_looks_the_same_beside_one_that_has_no_points_here():
+    both = line_chart("Loss", [Line("run 1", [(0, 1), (1, 2)]), Line("run 2", [(0, 2), (1, 3)])])
+    alone = line_chart("Loss", [Line("run 1", []), Line("run 2", [(0, 2), (1, 3)])])
+
+    def look(svg, place):
+        line = ElementTree.fromstring(svg).findall("polyline")[place]
+        return line.get("class"), line.get("stroke-dasharray")
+
+    assert look(both, 1) == look(alone, 0) != look(both, 0)
+
+
 def test_a_chart_without_points_or_with_one_is_still_a_chart():
     for points in ([], [(0, 1.0)]):
         ElementTree.fromstring(line_chart("Loss", [Line("loss", points)]))

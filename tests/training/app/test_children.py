@@ -1,5 +1,6 @@
 """The engine as a child process that is cancelled, killed, missing or somebody else's Python."""
 
+import json
 import os
 import signal
 import stat
@@ -66,6 +67,8 @@ def test_cancelling_ends_the_child_and_leaves_the_job_cancelled(start_dpo, alice
     assert run.collected_at is None
     assert not hasattr(run, "output_model")
     assert (run_output(run) / "checkpoint").is_dir()
+    found = json.loads((run_output(run) / "checks.json").read_text())
+    assert "train.boundary" in {check["name"] for check in found}
     assert "Cancelled" in client_for(alice).get(f"/runs/{run.pk}/").content.decode()
 
 

@@ -200,6 +200,7 @@ def test_a_running_run_polls_and_a_finished_one_shows_its_figures(run, alice, cl
     type(run.job).objects.filter(pk=run.job_id).update(status="done", finished_at=run.created_at)
     Run.objects.filter(pk=run.pk).update(result=RESULT, collected_at=run.created_at)
     page = text(client.get(f"/runs/{run.pk}/"))
+    assert page.count("Worth a look") == 1
     assert "0.208 – 0.939" in page
     assert "0.6931 → 0.5000" in page
     assert '<dd class="number">2 s</dd>' in page
@@ -281,6 +282,19 @@ def test_a_running_run_says_when_both_sides_become_unlikely(run, alice, client_f
         assert "Both sides become unlikely" in text(client.get(path))
     type(run.job).objects.filter(pk=run.job_id).update(status="done", finished_at=run.created_at)
     assert "Both sides become unlikely" not in text(client.get(f"/runs/{run.pk}/"))
+
+
+def test_what_the_start_found_is_shown_while_the_run_goes_on(run, alice, client_for, data_dir):
+    client = client_for(alice)
+    assert "Worth a look" not in text(client.get(f"/runs/{run.pk}/"))
+    out = data_dir / run.folder / "out"
+    out.mkdir(parents=True)
+    (out / "checks.json").write_text(json.dumps(RESULT["checks"]))
+    for path in (f"/runs/{run.pk}/", f"/runs/{run.pk}/curves/"):
+        page = text(client.get(path))
+        assert page.count("Worth a look") == 1
+        assert "4 of 9 rows are too long." in page
+    assert "1 passed, 1 warned" in text(client.get(f"/runs/{run.pk}/"))
 
 
 def test_only_a_running_run_says_how_long_it_still_takes(run, alice, client_for, data_dir):

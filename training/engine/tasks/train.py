@@ -12,7 +12,7 @@ from training.engine.acceleration import keep_freed_memory
 from training.engine.checkpoint import Checkpoints
 from training.engine.console import say
 from training.engine.errors import Cancelled
-from training.engine.files import whole_folder
+from training.engine.files import whole_folder, write_json
 from training.engine.modelfiles import weights_sha256
 from training.engine.objectives import Examples
 from training.engine.origins import origins
@@ -46,6 +46,8 @@ def _run(spec: Spec, folder: RunFolder, *, stop: Stop) -> dict[str, Any]:
     job = TrainingJob(spec, stop, progress=folder.progress, step=done)
     if job.world.main:
         _warn(job.checks)
+        # A long run must not hide until its end what was wrong at its start.
+        write_json(folder.path / "checks.json", [one.as_dict() for one in job.checks])
     splits = job.with_reference(_reference_cache(folder), own=folder.checkpoint / "reference")
     checkpoints.writes = job.world.main
     trainer = job.trainer(splits["train"], checkpoints=checkpoints, bad_batch=folder.path / "bad_batch.json")
