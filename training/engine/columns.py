@@ -60,7 +60,7 @@ FORMS = """A prompt is a text (one user message, put into the model's chat templ
 text), chat messages, or a transcript that begins with a blank line and "Human:". A completion is a text, the
 assistant's message, or the whole conversation or transcript that ends with it; a row without a prompt has it there.
 Of a conversation only the last reply is learnt. Numbers are JSON numbers, labels true or false; null counts as left
-out. Other columns are ignored."""
+out. Other columns are ignored, but for system, tools and images: what the model would not see is refused."""
 
 
 def as_text(kind: DatasetKind) -> str:

@@ -15,6 +15,8 @@ from typing import Any
 from training.engine.rows import Messages, Row, as_messages, column, shown
 
 _TURN = re.compile(r"\n\n(Human|Assistant|System):")
+# Columns that change, elsewhere, what a model is asked.
+_UNSEEN = ("system", "tools", "images", "image", "chat_template_kwargs")
 _SPEAKERS = {"Human": "user", "Assistant": "assistant", "System": "system"}
 
 
@@ -34,6 +36,9 @@ def read_conversation(row: Row, kind: str) -> Conversation:
     EngineError with row, column and cure for a column that is missing or of another form, an empty completion, and
     completions that answer something else than the prompt.
     """
+    if unseen := [name for name in _UNSEEN if row.values.get(name)]:
+        what = "the model would not see it; write it into the messages of the prompt, or leave the column out."
+        raise row.error(unseen[0], what)
     given = row.values.get("prompt")
     prompt = [] if given is None else _prompt(row, given)
     replies = [_reply(row, name, value, literal=isinstance(given, list)) for name, value in _columns(row, kind)]

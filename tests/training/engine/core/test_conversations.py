@@ -71,6 +71,11 @@ def test_of_a_conversation_to_imitate_the_last_reply_is_the_answer():
     assert read({"prompt": "Hi", "completion": [HELLO], "label": True}, "binary").completions == ("Hello.",)
 
 
+def test_other_columns_do_not_matter_nor_do_those_that_are_empty():
+    more = {"id": 7, "score_chosen": 9.0, "messages": [HI], "system": None, "tools": [], "images": []}
+    assert read({"prompt": "Hi", "chosen": "Hello.", "rejected": "What?"} | more).completions == ("Hello.", "What?")
+
+
 def test_the_answers_of_a_list_may_be_texts_messages_or_objects():
     row = {"prompt": "Hi", "completions": ["Hello.", [WHAT], {"text": "Yes?", "model": "m"}, [HI, HELLO]]}
     assert read(row, "listwise").completions == ("Hello.", "What?", "Yes?", "Hello.")
@@ -91,6 +96,8 @@ def test_the_answers_of_a_list_may_be_texts_messages_or_objects():
         ({"prompt": "Hi", "chosen": None, "rejected": "What?"}, "pairwise", "chosen", "found None"),
         ({"prompt": "Hi", "chosen": [HI, {"role": "assistant", "content": " "}], "rejected": "W"}, "pairwise", "chosen",
          "empty"),
+        ({"prompt": "Hi", "completion": "Hello.", "label": True, "system": "Be kind."}, "binary", "system", "not see"),
+        ({"messages": [HI, HELLO], "tools": [{"name": "search"}]}, "demonstration", "tools", "not see"),
         ({"messages": [HI]}, "demonstration", "messages", "must end with the assistant"),
         ({"messages": [HELLO]}, "demonstration", "prompt", "missing"),
         ({"messages": [HI, HELLO], "completion": "Hello."}, "demonstration", "messages", "leave one"),
