@@ -110,8 +110,9 @@ class World:
         rounded = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if bfloat16 else MixedPrecisionPolicy()
         for layer in [one for one in unit.modules() if isinstance(one, GradientCheckpointingLayer)]:
             fully_shard(layer, mesh=mesh, mp_policy=rounded)
-        if hasattr(unit.model, "backbone"):
-            fully_shard(unit.model.head, mesh=mesh)  # type: ignore[arg-type]
+        head = getattr(unit.model, "head", None)
+        if isinstance(head, nn.Module):  # a reward model's, which computes in float32
+            fully_shard(head, mesh=mesh)
         fully_shard(unit, mesh=mesh, mp_policy=rounded)
         return unit
 

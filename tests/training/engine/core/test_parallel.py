@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import MambaConfig, MambaForCausalLM
 
 from tests.training.engine.core.parallel_cases import CASES
 from training.engine.parallel import World
@@ -81,3 +82,16 @@ def test_every_group_counts_once_and_every_process_has_as_many():
         assert sorted(counted) == list(range(6))
     assert World().share(groups) == [(group, True) for group in groups]
     assert World().share([]) == World(1, 2).share([]) == []  # a step in which nothing could be mismatched
+
+
+def test_a_policy_that_calls_its_layers_a_backbone_can_be_sharded():
+    config = MambaConfig(vocab_size=16, hidden_size=8, num_hidden_layers=1, state_size=2)
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        model = MambaForCausalLM(config).eval()
+        ids = torch.tensor([[1, 2, 3]])
+        expected = model(ids).logits.detach()
+        unit = World().wrap(model, shard=True)
+        torch.testing.assert_close(unit(lambda policy: policy(ids).logits), expected)
+    finally:
+        torch.distributed.destroy_process_group()
