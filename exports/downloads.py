@@ -12,11 +12,13 @@ from exports.writers.formats import FORMATS, read_rows
 
 
 def send_version(version: DatasetVersion, *, format: str, split: str) -> FileResponse | StreamingHttpResponse:
-    """The whole version, or one split of it, as an attachment. 404 for what is not ready or not a format."""
+    """The whole version, or one split of it, as an attachment. 404 for what is not ready, no format, or gone."""
     if version.status != DatasetVersion.Status.READY or format not in FORMATS or split not in ("", *SPLITS):
         raise Http404
     chosen = FORMATS[format]
     folder = Path(settings.DATA_DIR) / version.folder
+    if not folder.is_dir():
+        raise Http404
     name = (
         f"{slugify(version.dataset.name) or 'dataset'}-v{version.number}{'-' + split if split else ''}.{chosen.suffix}"
     )

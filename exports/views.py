@@ -88,9 +88,10 @@ def dataset_version(request: HttpRequest, pk: int, number: int) -> HttpResponse:
     user = cast(User, request.user)
     version = get_version(user, pk, number)
     rows = []
-    if version.status == DatasetVersion.Status.READY:
-        path = Path(settings.DATA_DIR) / version.folder / "data.jsonl"
-        rows = list(islice(read_rows(path), ROWS_SHOWN))
+    folder = Path(settings.DATA_DIR) / version.folder
+    gone = version.status == DatasetVersion.Status.READY and not folder.is_dir()
+    if version.status == DatasetVersion.Status.READY and not gone:
+        rows = list(islice(read_rows(folder / "data.jsonl"), ROWS_SHOWN))
         for row in rows:
             if "ranks" in row:
                 row["ranked"] = list(zip(row["ranks"], row["scores"], row["completions"], strict=True))
@@ -104,6 +105,7 @@ def dataset_version(request: HttpRequest, pk: int, number: int) -> HttpResponse:
             for split in (SPLITS if version.counts else ())
         ],
         "rows": rows,
+        "gone": gone,
         "formats": FORMATS.values(),
         "may_manage": role_in(user, version.dataset.project) in ALLOWED["manage"],
     }

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 
 import pytest
 
@@ -102,3 +103,16 @@ def test_the_page_makes_a_dataset_and_starts_its_build(judged, alice, client_for
     assert dataset.versions.get().job.status == "queued"
     assert client.post(path, form | {"validation": 0.9, "test": 0.9}).status_code == 200
     assert judged.datasets.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_version_whose_files_are_gone_says_so(judged, alice, api_for, client_for, data_dir):
+    version = build(judged, validation=0.5, test=0.0)
+    shutil.rmtree(data_dir / version.folder)
+    page = client_for(alice).get(f"/datasets/{version.dataset_id}/versions/1/").content.decode()
+    assert "Its files are gone." in page
+    assert version.folder in page
+    assert "Train on it" not in page
+    for name in ("jsonl", "parquet"):
+        answer = api_for(alice).get(f"/api/v1/datasets/{version.dataset_id}/versions/1/files/{name}/")
+        assert answer.status_code == 404
