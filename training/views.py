@@ -93,6 +93,12 @@ def _named(found: QuerySet[Thing], pk: str | None) -> Thing | None:
     return found.filter(pk=pk).first() if pk and is_id(pk) else None
 
 
+def _refuse(form: TrainForm | SampleForm, error: RunError) -> None:
+    """The refusal beside its field, which a form does not call “config.…” as the API does."""
+    field = error.field.removeprefix("config.")
+    form.add_error(field if field in form.fields else None, error.message.replace("'config.", "'"))
+
+
 @login_required
 @require_http_methods(["GET", "POST"])
 def train(request: HttpRequest, slug: str, method: str) -> HttpResponse:
@@ -119,8 +125,7 @@ def train(request: HttpRequest, slug: str, method: str) -> HttpResponse:
                 created_by=user,
             )
         except RunError as error:
-            field = error.field.removeprefix("config.")
-            form.add_error(field if field in form.fields else None, error.message)
+            _refuse(form, error)
         else:
             return redirect("run", pk=run.pk)
     context = {"project": project, "form": form, "method": LOSSES[method], "like": like}
@@ -148,8 +153,7 @@ def sample(request: HttpRequest, slug: str) -> HttpResponse:
                 created_by=user,
             )
         except RunError as error:
-            field = error.field.removeprefix("config.")
-            form.add_error(field if field in form.fields else None, error.message)
+            _refuse(form, error)
         else:
             return redirect("run", pk=run.pk)
     return render(request, "training/sample.html", {"project": project, "form": form, "like": like})

@@ -20,7 +20,9 @@ from training.engine.terms import read_terms
 
 SPLITS = ("train", "validation", "test")
 
-SEED = Parameter("seed", 0, "Seed of every random choice; the same seed gives the same run.", minimum=0)
+SEED = Parameter(
+    "seed", 0, "Seed of every random choice; the same seed gives the same run.", minimum=0, maximum=2**32 - 1
+)
 DTYPE = Parameter(
     "dtype", "float32", "Arithmetic of the model; weights and optimiser stay float32.", choices=("float32", "bfloat16")
 )

@@ -122,6 +122,16 @@ def test_a_folded_setting_that_is_wrong_is_shown_unfolded(policy, ready, alice, 
     assert not Run.objects.exists()
 
 
+def test_what_only_the_engine_can_refuse_stands_beside_its_field(policy, ready, alice, client_for):
+    client = client_for(alice)
+    form = client.get("/projects/answers/runs/new/dpo/").context["form"]
+    data = {field.html_name: field.value() for field in form} | {"dataset_version": ready.pk, "plus": "0.2*alchemy"}
+    errors = client.post("/projects/answers/runs/new/dpo/", data).context["form"].errors
+    assert list(errors) == ["plus"]
+    assert errors["plus"][0].startswith("'plus': '0.2*alchemy' is no term.")
+    assert not Run.objects.exists()
+
+
 def test_an_earlier_run_fills_the_form_and_unfolds_what_it_changed(run, policy, ready, alice, client_for):
     first = start_run(
         project=run.project, task="train", method="dpo", model=policy, dataset_version=ready,

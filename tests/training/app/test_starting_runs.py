@@ -62,6 +62,7 @@ def test_unknown_and_bad_settings_are_refused_by_name(project, policy, version):
     assert refused(**common, config={"betta": 0.2}) == "config.betta"
     assert refused(**common, config={"beta": -1}) == "config.beta"
     assert refused(**common, config={"epochs": "many"}) == "config.epochs"
+    assert refused(**common, config={"seed": 2**64}) == "config.seed"
     assert refused(**common | {"method": "alchemy"}) == "method"
 
 
