@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -85,9 +85,7 @@ class TrainingJob:
         if not self.objective.needs_reference or self._moves_reference():
             return self.splits
         started = time.perf_counter()
-        if self.method.baseline == "kl":
-            length = self._max_length()
-            self.splits = {name: with_mismatched(one, max_length=length) for name, one in self.splits.items()}
+        self._mismatch()
         total = sum(map(len, self.splits.values()))
         done = 0
 
@@ -107,6 +105,13 @@ class TrainingJob:
             splits = {name: reader.over(examples) for name, examples in self.splits.items()}
         self.reference_seconds = time.perf_counter() - started
         return splits
+
+    def keep_only(self, indices: Sequence[int]) -> None:
+        """Forget all but these training examples, which keep the answers to other prompts that they have in a run."""
+        self._mismatch()
+        train = self.splits["train"]
+        trees, mismatched = [train.trees[index] for index in indices], train.mismatched
+        self.splits = {"train": Examples(trees, None, mismatched and [mismatched[index] for index in indices])}
 
     def trainer(
         self, examples: Examples, *, checkpoints: Checkpoints | None = None, bad_batch: Path | None = None
@@ -230,6 +235,15 @@ class TrainingJob:
             trees = pair_trees(trees, self.model.separator, report)
             self.data[split] = report.as_dict()
         return Examples(trees)
+
+    def _mismatch(self) -> None:
+        """Put answers to other prompts beside the examples, for a method that measures its baseline on them."""
+        if self.method.baseline == "kl":
+            length = self._max_length()
+            self.splits = {
+                name: with_mismatched(one, max_length=length) if one.mismatched is None else one
+                for name, one in self.splits.items()
+            }
 
     def _max_length(self) -> int:
         """The most tokens of a row: as the settings say, but not more than the model has positions for."""

@@ -14,7 +14,6 @@ from training.engine.console import say
 from training.engine.errors import Cancelled
 from training.engine.files import whole_folder, write_json
 from training.engine.modelfiles import weights_sha256
-from training.engine.objectives import Examples
 from training.engine.origins import origins
 from training.engine.parallel import leave, unshard
 from training.engine.progress import read_progress
@@ -83,10 +82,8 @@ def check(spec: Spec, *, stop: Stop) -> dict[str, Any]:
     job = TrainingJob(spec, stop)
     _warn(job.checks)
     planned = job.trainer(job.splits["train"])
-    trees = job.splits["train"].trees
     # One step's examples are enough for the first loss; the reference of the rest would take as long as a run does.
-    first = [trees[index] for indices in planned.plan(0)[0] for index in indices]
-    job.splits = {"train": Examples(first)}
+    job.keep_only([index for indices in planned.plan(0)[0] for index in indices])
     with tempfile.TemporaryDirectory() as cache:
         trainer = job.trainer(job.with_reference(Path(cache))["train"])
         loss = trainer.first_loss()

@@ -137,6 +137,12 @@ def test_a_dry_run_says_what_it_found_and_writes_nothing(tmp_path, tiny_policy_d
     assert {check["name"] for check in found["checks"]} >= {"train.boundary", "length_bias", "validation.overlap"}
 
 
+def test_a_dry_run_of_kto_has_the_answers_to_other_prompts_of_the_whole_run(tmp_path, tiny_policy_dir, capsys):
+    spec = write_spec(tmp_path / "in", "kto", tiny_policy_dir, batch_size=1)
+    assert main(["check", str(spec)]) == 0
+    assert json.loads(capsys.readouterr().out)["first_loss"] == pytest.approx(0.5, abs=1e-4)
+
+
 def test_rows_for_which_the_model_has_no_positions_are_left_out_and_counted(tmp_path, tiny_policy_dir):
     config = GPT2Config(vocab_size=400, n_embd=32, n_layer=1, n_head=2, n_positions=46, bos_token_id=1, eos_token_id=3)
     shutil.copytree(tiny_policy_dir, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors", "config.json"))
