@@ -187,14 +187,17 @@ def save_reward(model: RewardModel, tokenizer: PreTrainedTokenizerBase, folder: 
 
 
 def _save_weights(model: Any, folder: Path) -> None:
-    """Whole weights for transformers and vLLM; a model with adapters leaves them beside these, too."""
-    from training.engine.adapters import FOLDER, adapter_layers, merged_weights, save_adapters
+    """Whole weights for transformers and vLLM; a model with adapters of one kind leaves them beside these, too."""
+    from training.engine.adapters import FOLDER, NAME, adapter_layers, merged_weights, save_adapters
 
-    if not adapter_layers(model):
+    layers = adapter_layers(model)
+    if not layers:
         model.save_pretrained(folder)
         return
     model.save_pretrained(folder, state_dict=merged_weights(model))
-    save_adapters(model, folder / FOLDER)
+    # Of the two of paft, neither alone is what was trained.
+    if {name for layer in layers.values() for name in layer.lora_A} == {NAME}:
+        save_adapters(model, folder / FOLDER)
 
 
 def disable_dropout(model: nn.Module) -> None:

@@ -127,6 +127,7 @@ def test_a_run_of_paft_saves_both_adapters_merged(tmp_path, tiny_policy_dir):
     assert not torch.equal(base, without)
     assert not torch.equal(without, merged)
     load_policy(tmp_path / "both/model")
+    assert not (tmp_path / "both/model/adapter").exists()  # one of the two alone is another model
 
 
 def test_merging_adds_every_adapter(tiny_policy):
