@@ -183,6 +183,11 @@ def _boundary(split: str, report: DataReport) -> Check:
 def _ends(split: str, report: DataReport) -> Check:
     share = report.ended / max(report.completions, 1)
     message = f"{share:.1%} of {report.completions} completions end with an end token."
+    if report.ended_otherwise:
+        message += (
+            f" {report.ended_otherwise} of them end with another one than the tokenizer's eos_token: other samplers "
+            "stop there only where the model's generation_config.json names it, too."
+        )
     if report.ended == report.completions:
         return Check(f"{split}.end_token", "ok", message, share)
     message += " From the others the policy learns not to stop; add eos_token to the chat template."

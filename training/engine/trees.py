@@ -69,7 +69,8 @@ class DataReport:
     the smallest and largest K, ``tied_share`` the share of all their pairs that tie, and ``merged_completions`` counts
     those left out because the list holds the same tokens in a better place. ``boundary_merged`` counts rows whose
     prompt and answer the tokenizer would have joined (see ChatRenderer.render), ``ended`` those of the
-    ``completions`` that end with an end token, ``begin_missing`` rows without the begin token that the tokenizer would
+    ``completions`` that end with an end token, ``ended_otherwise`` those of them that end with another one than the
+    tokenizer's own, ``begin_missing`` rows without the begin token that the tokenizer would
     put before other texts.
     """
 
@@ -84,6 +85,7 @@ class DataReport:
     boundary_merged: int = 0
     completions: int = 0
     ended: int = 0
+    ended_otherwise: int = 0
     begin_missing: int = 0
     max_length: int = 0
     prompt_tokens: int = 0
@@ -196,7 +198,9 @@ def _tree(
     report.truncated += rendered.truncated
     report.boundary_merged += rendered.merged
     if isinstance(renderer, ChatRenderer):
-        report.ended += sum(completion[-1] in renderer.ends for completion in completions)
+        last = [completion[-1] for completion in completions]
+        report.ended += sum(token in renderer.ends for token in last)
+        report.ended_otherwise += sum(token in renderer.ends - {renderer.tokenizer.eos_token_id} for token in last)
         report.begin_missing += renderer.lacks_begin(rendered.prompt)
     return PromptTree(row.index, rendered.prompt, completions, targets)
 

@@ -60,6 +60,16 @@ def test_rows_that_merge_are_counted_in_the_report(write_rows, tiny_tokenizer):
     assert (len(trees), report.boundary_merged, report.ended) == (3, 2, 3)
 
 
+def test_turns_that_end_with_another_token_than_the_tokenizers_own_are_counted(write_rows, tiny_tokenizer):
+    tokenizer = copy.deepcopy(tiny_tokenizer)
+    tokenizer.add_special_tokens({"eos_token": "<|endoftext|>", "additional_special_tokens": ["<|im_end|>"]})
+    rows = write_rows([{"prompt": "Is it?", "completion": "Yes."}])
+    for end, otherwise in (("<|im_end|>", 1), ("<|endoftext|>", 0)):
+        tokenizer.chat_template = CHAT_TEMPLATE.replace("<|end|>", end)
+        _, report = read_trees(rows, kind="demonstration", tokenizer=tokenizer, max_length=99)
+        assert (report.ended, report.ended_otherwise) == (1, otherwise)
+
+
 def test_a_blank_that_a_tokenizer_puts_before_every_text_is_no_part_of_the_answer(renderer):
     from tokenizers import pre_tokenizers
 

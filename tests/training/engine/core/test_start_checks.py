@@ -91,6 +91,13 @@ def test_completions_without_an_end_and_prompts_without_a_begin_are_warnings():
     assert levels(found) | {"train.end_token": "warning", "train.begin_token": "warning"} == levels(found)
 
 
+def test_an_end_token_that_other_samplers_may_not_know_is_said():
+    found = the(startchecks.data_checks("train", report(ended_otherwise=14)), "train.end_token")
+    assert (found.level, found.value) == ("ok", 1.0)
+    assert "14 of them end with another one than the tokenizer's eos_token" in found.message
+    assert "eos_token" not in the(startchecks.data_checks("train", report()), "train.end_token").message
+
+
 def test_an_encoder_has_no_boundary_to_speak_of():
     assert "train.boundary" not in levels(startchecks.data_checks("train", report(prompt_tokens=0, truncated=2)))
 
