@@ -14,7 +14,8 @@ from training.services.runs import DEFAULT_PROMPTS, MOST_PROMPTS
 
 # In this order at the top of the form; what most people never touch is folded away.
 COMMON = ("learning_rate", "epochs", "batch_size", "n", "temperature", "max_tokens")
-# Where the name of a knob alone would not be understood; any other is its name in words.
+# Where the name of a knob alone would not be understood; any other is its name in words. The name stands behind it,
+# because messages and commands call the knob by it.
 LABELS = {
     "n": "Completions per prompt",
     "max_tokens": "Longest completion in tokens",
@@ -24,6 +25,11 @@ LABELS = {
     "warmup": "Warm-up",
     "top_p": "Top-p",
     "dtype": "Arithmetic",
+    "lora_rank": "LoRA rank",
+    "lora_alpha": "LoRA alpha",
+    "compile": "Compile the layers",
+    "shard": "Shard the model",
+    "plus": "Further losses",
     "checkpoint_seconds": "Seconds between checkpoints",
 }
 
@@ -32,6 +38,8 @@ def field_for(parameter: Parameter) -> forms.Field:
     """The form field of one knob."""
     label = LABELS.get(parameter.name, parameter.name.replace("_", " ").capitalize())
     help_text = "" if parameter.help == f"{label}." else parameter.help
+    if parameter.name in LABELS and label.lower() != parameter.name.replace("_", " "):
+        label = f"{label} ({parameter.name})"
     shared: dict[str, Any] = {"label": label, "help_text": help_text, "initial": parameter.default}
     if parameter.choices:
         return forms.ChoiceField(choices=[(choice, choice) for choice in parameter.choices], **shared)

@@ -2,6 +2,7 @@
 import "./csrf.js";
 import "./copy.js";
 import "./dialogs.js";
+import "./folds.js";
 import "./menus.js";
 import "./theme.js";
 import "./times.js";
