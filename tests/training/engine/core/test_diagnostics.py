@@ -23,12 +23,12 @@ def means(sums):
 
 
 def test_pairs_have_rewards_a_margin_and_an_accuracy_that_leaves_out_the_undecided():
-    chosen = torch.tensor([2.0, 0.0, 5.0, 1.0], requires_grad=True)
-    rejected = torch.tensor([1.0, 3.0, 0.0, 1.0])
-    sums = pair_sums(chosen, rejected, torch.tensor([1.0, 0.2, 0.5, 1.0]))
-    # right, right (the other side is better), undecided, a tie
+    chosen = torch.tensor([2.0, 0.0, 5.0, 1.0, 2.0], requires_grad=True)
+    rejected = torch.tensor([1.0, 3.0, 0.0, 1.0, 2.0])
+    sums = pair_sums(chosen, rejected, torch.tensor([1.0, 0.2, 0.5, 1.0, 0.2]))
+    # right, right (the other side is better), undecided, and equal rewards, which are wrong whichever side is better
     assert means(sums) == pytest.approx(
-        {"chosen_reward": 2.0, "rejected_reward": 1.25, "margin": 0.75, "accuracy": 2 / 3}
+        {"chosen_reward": 2.0, "rejected_reward": 1.4, "margin": 0.6, "accuracy": 2 / 4}
     )
     assert not any(value.requires_grad for value, _ in sums.values())
 

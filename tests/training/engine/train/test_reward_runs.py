@@ -11,7 +11,8 @@ from tests.training.engine.core.helpers import random_trees
 from tests.training.engine.train.conftest import result_of, run, write_spec
 from training.engine.batch import make_batch
 from training.engine.modelfiles import load_reward
-from training.engine.reward import preference
+from training.engine.reward import fit_laplace, preference
+from training.engine.trees import read_trees
 
 
 def rewrite(spec, change):
@@ -71,6 +72,11 @@ def test_an_ensemble_and_its_certainty_are_stored_with_the_model(tmp_path, tiny_
         features = model.features(batch)
         assert (model.laplace.variance(features[0::2] - features[1::2]) > 0).all()
         assert model.uncertainty(batch).shape == (6,)
+    # It knows of the pairs that it was trained on, and of no others.
+    tokenizer = load_reward(tmp_path / "out/model")[1]
+    trees, _ = read_trees(tmp_path / "train.jsonl", kind="pairwise", tokenizer=tokenizer, max_length=64)
+    again = fit_laplace(model, trees, prior=0.5, layout="padded", pad_id=0, token_budget=4096)
+    torch.testing.assert_close(model.laplace.precision, again.precision, rtol=1e-4, atol=1e-4)
 
 
 def test_rewards_of_tokens_can_be_trained(tmp_path, tiny_policy_dir):
