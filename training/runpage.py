@@ -10,11 +10,37 @@ from django.db.models import QuerySet
 from annotate.models import Completion
 from training.engine.losses import LOSSES
 from training.engine.spec import parameters
+from training.heldout import held_out
 from training.models import Run
 from training.paths import data_dir, run_inputs, run_output
+from training.progress import read_course
 from training.services.inputs import spec_document
 
 ANSWERS_SHOWN = 6
+
+
+def follow_run(run: Run) -> dict[str, Any]:
+    """What changes while the run goes on, for its page and for the part of it that asks again and again."""
+    live = run.job is not None and not run.job.is_over
+    return {"run": run, "live": live, "course": read_course(run), **checks_of(run)}
+
+
+def describe_run(run: Run) -> dict[str, Any]:
+    """What was asked for, and what came of it."""
+    result = run.result or {}
+    return {
+        "method": LOSSES.get(run.method),
+        "settings": settings_of(run),
+        "spec": spec_text(run),
+        "command": command_line(run),
+        "result": result,
+        "splits": held_out(result),
+        "output": getattr(run, "output_model", None),
+        "answers": first_answers(run),
+        "took": duration(result.get("train_seconds")),
+        "reference_share": reference_share(run),
+        "can_go_on": can_go_on(run),
+    }
 
 
 def settings_of(run: Run) -> dict[str, list[tuple[str, Any]]]:
@@ -63,6 +89,11 @@ def duration(seconds: float | None) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def can_go_on(run: Run) -> bool:
+    """Whether trying the run again goes on from a checkpoint."""
+    return any((run_output(run) / "checkpoint").glob("step-*"))
 
 
 def reference_share(run: Run) -> float | None:

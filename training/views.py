@@ -20,10 +20,8 @@ from training.chooser import method_groups
 from training.compare import FEWEST, chosen_runs, compare_charts, differing_settings, measured
 from training.engine.losses import LOSSES
 from training.forms import ModelForm, SampleForm, TrainForm
-from training.heldout import held_out
 from training.models import Run
-from training.progress import read_course
-from training.runpage import checks_of, command_line, duration, first_answers, reference_share, settings_of, spec_text
+from training.runpage import describe_run, duration, follow_run
 from training.services.models import ModelError, lineage, promote_model, register_model
 from training.services.runs import RunError, Selection, start_run
 
@@ -166,21 +164,9 @@ def run(request: HttpRequest, pk: int) -> HttpResponse:
     found = get_run(user, pk)
     context = {
         "project": found.project,
-        "run": found,
-        "settings": settings_of(found),
-        "spec": spec_text(found),
-        "command": command_line(found),
-        "method": LOSSES.get(found.method),
-        "result": found.result or {},
-        **checks_of(found),
-        "splits": held_out(found.result or {}),
-        "output": getattr(found, "output_model", None),
-        "answers": first_answers(found),
-        "course": read_course(found),
-        "took": duration((found.result or {}).get("train_seconds")),
-        "reference_share": reference_share(found),
-        "live": found.job is not None and not found.job.is_over,
         "may_manage": role_in(user, found.project) in ALLOWED["manage"],
+        **follow_run(found),
+        **describe_run(found),
     }
     return render(request, "training/run.html", context)
 
@@ -190,9 +176,8 @@ def run(request: HttpRequest, pk: int) -> HttpResponse:
 def run_curves(request: HttpRequest, pk: int) -> HttpResponse:
     """The charts alone, for polling; 286 tells htmx that no more will come."""
     found = get_run(cast(User, request.user), pk)
-    live = found.job is not None and not found.job.is_over
-    context = {"run": found, "course": read_course(found), "live": live, **checks_of(found)}
-    return render(request, "training/_curves.html", context, status=200 if live else 286)
+    context = follow_run(found)
+    return render(request, "training/_curves.html", context, status=200 if context["live"] else 286)
 
 
 @login_required

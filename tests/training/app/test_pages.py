@@ -285,11 +285,15 @@ def test_a_data_folder_elsewhere_is_named_by_its_variable(run, alice, client_for
 def test_a_running_run_says_when_both_sides_become_unlikely(run, alice, client_for, data_dir):
     out = data_dir / run.folder / "out"
     out.mkdir(parents=True)
-    steps = ({"step": n, "metrics": {"chosen_shift": -n / 20, "accuracy": n / 40}} for n in range(1, 41))
+    steps = (
+        {"step": n, "metrics": {"chosen_shift": -n / 20, "accuracy": n / 40, "padding": 0.25}} for n in range(1, 41)
+    )
     (out / "progress.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
     client = client_for(alice)
     for path in (f"/runs/{run.pk}/", f"/runs/{run.pk}/curves/"):
-        assert "Both sides become unlikely" in text(client.get(path))
+        page = text(client.get(path))
+        assert "Both sides become unlikely" in page
+        assert "25 % of what the model reads is padding." in page
     type(run.job).objects.filter(pk=run.job_id).update(status="done", finished_at=run.created_at)
     assert "Both sides become unlikely" not in text(client.get(f"/runs/{run.pk}/"))
 
@@ -321,7 +325,7 @@ def test_only_a_running_run_says_how_long_it_still_takes(run, alice, client_for,
             assert ("About 10 minutes left" in text(client.get(path))) == said, status
 
 
-def test_a_failed_run_says_why_and_can_be_cancelled_no_more(run, alice, client_for):
+def test_a_failed_run_says_why_and_goes_on_where_it_stopped_if_it_can(run, alice, client_for, data_dir):
     type(run.job).objects.filter(pk=run.job_id).update(
         status="failed", finished_at=run.created_at, error="Row 3 <b>is</b> empty."
     )
@@ -330,6 +334,10 @@ def test_a_failed_run_says_why_and_can_be_cancelled_no_more(run, alice, client_f
     assert "Cancel</button>" not in page
     assert "Try again</button>" in page
     assert "The run ended before its first steps." in page
+    (data_dir / run.folder / "out/checkpoint/step-00000002").mkdir(parents=True)
+    page = text(client_for(alice).get(f"/runs/{run.pk}/"))
+    assert "Go on where it stopped</button>" in page
+    assert "Try again" not in page
 
 
 def test_training_time_is_told_in_units_that_people_read():
