@@ -190,6 +190,19 @@ def test_groups_and_ranks_may_be_short_integers(name):
     assert_close(LOSSES[name].fn(torch.tensor(VALUES, dtype=torch.float64), group, rank, **settings), call(name))
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_a_completion_alone_says_nothing_and_disturbs_nobody(name):
+    values = torch.tensor([0.7, 2.5, -1.2], dtype=torch.float64, requires_grad=True)
+    drawn = {"noise": [0.0, 0.0, 0.0]} if name in BY_DRAWING else {}
+    found = call(name, values, [0, 1, 1], [0, 1, 0], **drawn)
+    if name == "nca_list":  # which judges it by itself
+        assert found[0].item() == pytest.approx(math.log1p(math.exp(-0.7)) + math.log1p(math.exp(0.7)))
+    else:
+        assert found[0].item() == pytest.approx(0, abs=1e-15)
+    assert torch.isfinite(torch.autograd.grad(found.sum(), values)[0]).all()
+    assert found[1] > 0
+
+
 def pairs():
     """Prompts of two, the best one first, and the same as the two sides of pairs."""
     u = torch.tensor([0.3, -1.2, 2.5, 0.0, -40.0, 3.0], dtype=torch.float64)

@@ -184,10 +184,12 @@ def test_what_pairs_bring_one_by_one_is_as_long_as_they_are(name, column):
 
 @pytest.mark.parametrize("name", ["ld_dpo", "wpo"])
 def test_a_loss_that_needs_more_than_sums_says_what_is_missing(name):
-    chosen, rejected = pair()
-    bare = Scores(chosen.logp, chosen.length, chosen.ref_logp)
-    with pytest.raises(ValueError, match=r"prefix_logp|certainty"):
-        LOSSES[name].fn(bare, rejected)
+    full = pair()
+    for side in (0, 1):
+        sides = list(full)
+        sides[side] = Scores(full[side].logp, full[side].length, full[side].ref_logp)
+        with pytest.raises(ValueError, match=r"prefix_logp|certainty"):
+            LOSSES[name].fn(*sides)
 
 
 def test_the_gap_of_a_pair_follows_its_teacher():
