@@ -50,7 +50,13 @@ TRAIN_CONFIG: tuple[Parameter, ...] = (
     Parameter("layout", "auto", "tree shares the prompt between its completions.", choices=("auto", "tree", "padded")),
     DTYPE,
     DEVICE,
-    Parameter("lora_rank", 0, "Rank of the adapters (LoRA) that are trained; 0 trains all weights.", minimum=0),
+    Parameter(
+        "lora_rank",
+        0,
+        "Rank of the adapters (LoRA) that are trained; 0 trains all weights. Adapters want about ten times the "
+        "learning rate.",
+        minimum=0,
+    ),
     Parameter("lora_alpha", 32.0, "Adapters are scaled by lora_alpha / lora_rank.", minimum=0.0),
     Parameter("gradient_checkpointing", False, "Keep no activations inside layers: less memory, about a third slower."),
     Parameter("compile", False, "Compile the layers with torch.compile; pays on a GPU and in long runs only."),
