@@ -16,7 +16,7 @@ from training.engine.attention import use_flex
 from training.engine.batch import Layout
 from training.engine.errors import EngineError
 from training.engine.methods import Method, trains_reward
-from training.engine.modelfiles import load_policy, load_reward
+from training.engine.modelfiles import load_policy, load_reward, positions
 from training.engine.objectives.paft import ADAPTERS
 from training.engine.reward import RewardModel, read_pairs_together
 from training.engine.scorer import supports_trees
@@ -51,6 +51,29 @@ def load_learner(method: Method, config: Mapping[str, Any], folder: Path, device
     if config["compile"]:
         compile_layers(layers)
     return model, tokenizer
+
+
+def load_reference(
+    folder: Path, device: torch.device, *, tokenizer: Any, layout: Layout, longest: int
+) -> tuple[Any, Layout]:
+    """A reference from a folder of its own, and the layout in which it reads what the policy reads in ``layout``.
+
+    EngineError where it cannot be compared: another tokenizer, or fewer positions than the ``longest`` row has tokens.
+    """
+    model, own = load_policy(folder, device=str(device))
+    if own.get_vocab() != tokenizer.get_vocab():
+        raise EngineError(
+            "The reference has another tokenizer than the model, so their log-probs cannot be compared. "
+            "Give a reference with the same tokenizer.",
+            field="reference",
+        )
+    if longest > positions(model.config):
+        raise EngineError(
+            f"The reference has positions for {positions(model.config)} tokens, and the longest row has {longest}. "
+            f"Set max_length to {positions(model.config)}.",
+            field="config.max_length",
+        )
+    return model, layout if supports_trees(model) else "padded"
 
 
 def reads_rows(model: Any) -> bool:

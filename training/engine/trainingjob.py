@@ -14,13 +14,12 @@ from training.engine.checkpoint import Checkpoints
 from training.engine.errors import EngineError
 from training.engine.evaluation import evaluate
 from training.engine.files import sha256_of
-from training.engine.learner import device_of, layout_of, load_learner, reads_rows, seed_everything
+from training.engine.learner import device_of, layout_of, load_learner, load_reference, reads_rows, seed_everything
 from training.engine.losses import LOSSES
 from training.engine.memory import peak_memory
 from training.engine.methods import uses_reference
 from training.engine.modelfiles import (
     REWARD_FILE,
-    load_policy,
     model_folder,
     positions,
     save_policy,
@@ -267,19 +266,23 @@ class TrainingJob:
 
     def _reference_passes(self) -> Passes:
         """The policy itself before its first step, unless the spec names another reference."""
-        model = self.model
+        model, layout = self.model, self.settings.layout
         if self._reference_folder() != self._folder:
-            model, tokenizer = load_policy(self._reference_folder(), device=str(self._device))
-            if tokenizer.get_vocab() != self.tokenizer.get_vocab():
-                raise EngineError(
-                    "The reference has another tokenizer than the model, so their log-probs cannot be compared. "
-                    "Give a reference with the same tokenizer.",
-                    field="reference",
-                )
+            read = (tree for one in self.splits.values() for tree in (*one.trees, *(one.mismatched or ())))
+            longest = max(tree.depth for tree in read if tree)
+            model, layout = load_reference(
+                self._reference_folder(), self._device, tokenizer=self.tokenizer, layout=layout, longest=longest
+            )
+        if layout != self.settings.layout and self._moves_reference():
+            raise EngineError(
+                "The reference cannot read several completions behind one prompt, as the policy does beside it. "
+                "Set layout to padded.",
+                field="config.layout",
+            )
         return Passes(
             model,
             self.objective,
-            layout=self.settings.layout,
+            layout=layout,
             dtype=self.settings.dtype,
             pad_id=self.tokenizer.pad_token_id,
             token_budget=self.settings.token_budget,
