@@ -117,6 +117,10 @@ def test_a_preference_model_compares_and_gives_no_rewards(saved, write_rows):
             ask(SEVERAL)
     with pytest.raises(EngineError, match="at least 2"):
         judge.preferences(ASKED)
+    # The three completions fit one by one, and two of them at once do not.
+    longest = max(len(tree.prompt) + len(one) for tree in trees for one in tree.completions)
+    with pytest.raises(EngineError, match=f"longer than {longest} tokens"):
+        Judge.load(folder, max_length=longest).preferences(SEVERAL)
 
 
 def test_an_ensemble_is_unsure_of_differences(saved):
