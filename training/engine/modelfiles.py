@@ -53,7 +53,7 @@ def model_folder(name: str | Path) -> Path:
         check_model_folder(path, root=cache if cached else None)
         return path
     if path.is_absolute() or str(name).startswith("."):
-        raise EngineError(f"The model folder {path.name} does not exist.", field="model")
+        raise EngineError(f"The model folder {path} does not exist. Put it back, or name another.", field="model")
     from huggingface_hub import snapshot_download
 
     try:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import stat
 import sys
@@ -119,3 +120,11 @@ def test_the_named_python_runs_the_engine_and_knows_no_secrets(start_dpo, settin
     # A dry run writes nothing, and nothing is not taken for a result.
     assert run.job.status == "failed"
     assert "has not finished" in run.job.error
+
+
+def test_a_model_whose_folder_is_gone_is_named_from_the_data_folder(start_dpo, tiny, data_dir):
+    run = start_dpo()
+    shutil.rmtree(data_dir / tiny.folder)
+    run = do(run)
+    assert (run.job.status, run.job.attempt) == ("failed", 1)
+    assert run.job.error == f"The model folder {tiny.folder} does not exist. Put it back, or name another."
