@@ -1,6 +1,7 @@
 """A run is a folder; DONE.json, written last, makes it count. Standard library only.
 
-    spec.json  checks.json  progress.jsonl  checkpoint/  model/ or completions.jsonl  result.json  DONE.json | error.json
+    spec.json  checks.json  progress.jsonl  checkpoint/  model/ or completions.jsonl  result.json
+    DONE.json or error.json
 
 checks.json is what a training run's start found; result.json has that as well, and what its end found.
 
