@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from itertools import product
-from statistics import fmean
+from statistics import fmean, stdev
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ END, ANSWER_TOKENS = 3, range(10, 34)
 PROMPTS, HELD_OUT = (
     [words for words in product(range(34, 40), repeat=3) if sum(words) % 2 == remainder] for remainder in (0, 1)
 )
-SEEDS = (100, 101, 102)
+SEEDS = (100, 101, 102, 103)
 
 
 class World:
@@ -110,36 +110,43 @@ def trained(method, pairs, *, seed=0, config=None, **settings):
 
 @pytest.mark.parametrize("method", ["dpo", "ipo", "kto", "simpo", "orpo", "cpo"])
 def test_a_known_reward_rises_on_held_out_prompts(method):
-    world = World(1)
-    pairs = world.pairs(96)
-    held_out = [world.tree(row, 8, HELD_OUT) for row in range(40)]
-    before = world.expected_reward(new_policy(), held_out)
-    policy = trained(method, pairs, epochs=2, learning_rate=2e-3)
-    # The best of eight answers is worth about three more than a random one.
-    assert world.expected_reward(policy, held_out) > before + 0.3
+    gains = []
+    for world in map(World, SEEDS):
+        pairs, held_out = world.pairs(192), [world.tree(row, 8, HELD_OUT) for row in range(40)]
+        policy = trained(method, pairs, epochs=2, learning_rate=2e-3)
+        gains.append(world.expected_reward(policy, held_out) - world.expected_reward(new_policy(), held_out))
+    # The best of eight answers is worth about three more than a random one; learning from flipped pairs loses a half.
+    assert min(gains) > 0.1
+    assert fmean(gains) > 0.3
 
 
-def clean_loss(method, seed, *, count, beta, **settings):
+def clean_loss(method, seed, *, count, epochs):
     """-log of the probability that a policy gives to the right order of held-out pairs, after it learnt from pairs of
     which a fifth are flipped; the mean over pairs."""
     world = World(seed)
     noisy, clean = world.pairs(count, flipped=0.2), world.pairs(300, HELD_OUT)
-    config = {"beta": beta} | ({} if method == "dpo" else {"label_smoothing": 0.2})
-    policy = trained(method, noisy, seed=seed, config=config, **settings)
+    config = {"beta": 1.0} | ({} if method == "dpo" else {"label_smoothing": 0.2})
+    policy = trained(method, noisy, seed=seed, config=config, epochs=epochs, learning_rate=2e-3)
     ratio = logps(policy, clean) - logps(new_policy(), clean)
-    return float(-logsigmoid(beta * (ratio[:, 0] - ratio[:, 1])).mean())
+    return float(-logsigmoid(ratio[:, 0] - ratio[:, 1]).mean())
 
 
+# With x = βD, cdpo's loss is DPO's + εx, a price on every margin, and robust_dpo's is DPO's - εx / (1 - 2ε), a bounty.
+# They stand on the two sides of DPO, and no setting was found in which both beat it. So nothing but how often a pair is
+# seen differs between the two here: 120 steps of 16 pairs, the same β and learning rate.
 @pytest.mark.parametrize(
-    ("method", "setting"),
+    ("method", "count", "epochs"),
     [
-        # Few pairs, seen often: DPO learns the flipped ones by heart, which a bounded margin forbids.
-        ("cdpo", {"count": 96, "epochs": 20, "beta": 1.0, "learning_rate": 2e-3}),
-        # Many pairs, seen seldom: DPO halts at the margin of the noisy labels, the unbiased loss goes on to the clean.
-        ("robust_dpo", {"count": 1024, "epochs": 3, "beta": 0.3, "learning_rate": 3e-3}),
+        # Few pairs again and again: DPO learns the flipped ones by heart, and its margins are too wide.
+        ("cdpo", 96, 20),
+        # Every pair once: DPO halts at the margin of the noisy labels, which is too narrow for the clean ones.
+        ("robust_dpo", 1920, 1),
     ],
 )
-def test_what_expects_flipped_labels_beats_dpo_when_a_fifth_are_flipped(method, setting):
-    plain = [clean_loss("dpo", seed, **setting) for seed in SEEDS]
-    expecting = [clean_loss(method, seed, **setting) for seed in SEEDS]
-    assert fmean(expecting) < fmean(plain) - 0.05
+def test_what_expects_flipped_labels_beats_dpo_when_a_fifth_are_flipped(method, count, epochs):
+    gains = [
+        clean_loss("dpo", seed, count=count, epochs=epochs) - clean_loss(method, seed, count=count, epochs=epochs)
+        for seed in SEEDS
+    ]
+    assert min(gains) > 0
+    assert fmean(gains) > max(0.05, 3 * stdev(gains) / len(gains) ** 0.5)
