@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import replace
+from statistics import fmean, stdev
 
 import pytest
 import torch
@@ -220,7 +221,8 @@ def reward_after(method, seed, folder):
 
 def test_hard_negatives_teach_more_than_random_ones_in_the_same_steps(tiny_policy_dir):
     at_random, hard = (
-        [reward_after(method, seed, tiny_policy_dir) for seed in range(3)] for method in ("rnce", "mc_po")
+        [reward_after(method, seed, tiny_policy_dir) for seed in range(4)] for method in ("rnce", "mc_po")
     )
-    assert all(one < other for one, other in zip(at_random, hard, strict=True))
-    assert sum(hard) / 3 > sum(at_random) / 3 + 0.05
+    gains = [other - one for one, other in zip(at_random, hard, strict=True)]
+    assert min(gains) > 0
+    assert fmean(gains) > max(0.05, 2 * stdev(gains) / len(gains) ** 0.5)
