@@ -30,9 +30,13 @@ def run_output(run: Run) -> Path:
 
 
 def model_location(model: Model) -> str:
-    """The folder, or the hub id, under which the engine finds the model."""
+    """The folder, or the hub id, under which the engine finds the model.
+
+    Weights with a known sum lie in a folder: if that is gone, nothing of the same name is fetched in its place.
+    """
     path = Path(model.folder)
     if path.is_absolute():
         return str(path)
     below = data_dir() / path
-    return str(below) if below.is_dir() or not HUB_ID.fullmatch(model.folder) else model.folder
+    on_hub = HUB_ID.fullmatch(model.folder) and not model.weights_sha256 and not below.is_dir()
+    return model.folder if on_hub else str(below)
