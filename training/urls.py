@@ -9,6 +9,7 @@ urlpatterns = [
     path("projects/<slug:slug>/runs/new/<slug:method>/", views.train, name="train"),
     path("projects/<slug:slug>/sample/", views.sample, name="sample"),
     path("runs/<int:pk>/", views.run, name="run"),
+    path("runs/<int:pk>/retry/", views.run_retry, name="run_retry"),
     path("runs/<int:pk>/curves/", views.run_curves, name="run_curves"),
     path("projects/<slug:slug>/models/", views.models, name="models"),
     path("projects/<slug:slug>/models/starter/", views.starter, name="starter"),

@@ -15,6 +15,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from annotate.access import ALLOWED, get_project, role_in
 from exports.models import DatasetVersion
 from feedback_site.accounts.models import User
+from feedback_site.jobs.services import JobConflict, retry
 from training.access import get_model, get_run, is_id
 from training.chooser import method_groups
 from training.compare import FEWEST, chosen_runs, compare_charts, differing_settings, measured
@@ -169,6 +170,21 @@ def run(request: HttpRequest, pk: int) -> HttpResponse:
         **describe_run(found),
     }
     return render(request, "training/run.html", context)
+
+
+@login_required
+@require_POST
+def run_retry(request: HttpRequest, pk: int) -> HttpResponse:
+    """Put a run that failed or was cancelled into the queue again; it goes on from its checkpoint, if it has one."""
+    found = get_run(cast(User, request.user), pk, "manage")
+    try:
+        if found.job is None:
+            raise JobConflict("The job of this run was deleted; start a new run.")
+        retry(job=found.job)
+        messages.success(request, "The run is in the queue again.")
+    except JobConflict as conflict:
+        messages.error(request, str(conflict))
+    return redirect("run", pk=pk)
 
 
 @login_required

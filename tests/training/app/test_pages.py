@@ -75,6 +75,7 @@ def test_only_managers_meet_forms_and_may_send_them(run, policy, alice, bob, vic
         *(reverse("train", args=["answers", method]) for method in LOSSES),
     ]
     sent = ["/projects/answers/models/", "/projects/answers/models/starter/", f"/models/{policy.pk}/promote/"]
+    sent.append(f"/runs/{run.pk}/retry/")
     for user, status in ((bob, 403), (victor, 403), (charlie, 404)):
         client = client_for(user)
         assert {client.get(page).status_code for page in forms} == {status}
@@ -338,6 +339,11 @@ def test_a_failed_run_says_why_and_goes_on_where_it_stopped_if_it_can(run, alice
     page = text(client_for(alice).get(f"/runs/{run.pk}/"))
     assert "Go on where it stopped</button>" in page
     assert "Try again" not in page
+    client = client_for(alice)
+    answer = client.post(f"/runs/{run.pk}/retry/")
+    run.job.refresh_from_db()
+    assert (answer.url, run.job.status) == (f"/runs/{run.pk}/", "queued")
+    assert "only failed or cancelled jobs are retried" in text(client.post(f"/runs/{run.pk}/retry/", follow=True))
 
 
 def test_training_time_is_told_in_units_that_people_read():
