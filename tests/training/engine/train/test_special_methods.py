@@ -40,6 +40,26 @@ def test_conditional_sft_puts_the_label_behind_the_prompt(tiny_tokenizer, write_
     assert ends[False].endswith("assistant\n<|bad|>")
 
 
+def test_conditional_sft_learns_which_completions_belong_behind_which_condition(
+    tiny_policy, tiny_tokenizer, write_rows, binary_rows
+):
+    path = write_rows(binary_rows)
+
+    def behind(*conditions):
+        return read_trees(path, kind="binary", tokenizer=tiny_tokenizer, max_length=256, conditions=conditions)[0]
+
+    right, wrong = behind("yes", "no"), behind("no", "yes")
+    objective = make_objective("conditional_sft")
+    settings = Settings(layout="tree", learning_rate=3e-3, epochs=4, warmup=0.0)
+    trainer = Trainer(model=tiny_policy, objective=objective, examples=Examples(right), settings=settings, pad_id=0)
+    trainer.train()
+    with torch.no_grad():
+        gain = trainer.passes.logps(right) - trainer.passes.logps(wrong)
+    liked = torch.tensor([tree.targets["label"] for tree in right])
+    assert gain[liked].mean() > 1
+    assert gain[~liked].mean() > 1
+
+
 def test_a_policy_of_conditional_sft_is_asked_behind_the_good_condition_and_can_be_trained_on(
     tmp_path, tiny_policy_dir
 ):
