@@ -157,6 +157,7 @@ LINES = [
     api("GET", "api_version_file", REVIEW),
     # training
     page("GET", "runs", REVIEW),
+    page("GET", "compare_runs", REVIEW),
     page("GET", "choose_method", MANAGE),
     page("GET", "train", MANAGE),
     page("POST", "train", MANAGE),
@@ -164,6 +165,7 @@ LINES = [
     page("POST", "sample", MANAGE),
     page("GET", "run", REVIEW),
     page("GET", "run_curves", REVIEW),
+    page("POST", "run_retry", MANAGE),
     page("GET", "models", REVIEW),
     page("POST", "models", MANAGE),
     page("POST", "starter", MANAGE),

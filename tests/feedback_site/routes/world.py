@@ -77,8 +77,14 @@ def things(project: Project, owner: User, annotator_user: User) -> dict[str, Any
     make_item(project)
     slot = claim_slot(project=project, annotator=annotator)
     dataset = Dataset.objects.create(project=project, name="data", kind="pairwise")
-    DatasetVersion.objects.create(
+    version = DatasetVersion.objects.create(
         dataset=dataset, number=1, recipe={}, counts=COUNTS, status="ready", sha256=digest("v1"), folder="v1"
+    )
+    model = Model.objects.create(
+        project=project, name="m", kind="policy", folder="models/m", weights_sha256=digest("m")
+    )
+    run = Run.objects.create(
+        project=project, task="train", method="dpo", model=model, dataset_version=version, folder="runs/1"
     )
     job = Job.objects.create(kind="x", scope=f"project:{project.pk}")
     invitation, _ = create_invitation(project=project, role="viewer", created_by=owner)
@@ -93,10 +99,8 @@ def things(project: Project, owner: User, annotator_user: User) -> dict[str, Any
         "judgements": judgement,
         "skips": Skip.objects.create(item=skipped, annotator=annotator),
         "datasets": dataset,
-        "runs": Run.objects.create(project=project, task="train", method="dpo", folder="runs/1"),
-        "models": Model.objects.create(
-            project=project, name="m", kind="policy", folder="models/m", weights_sha256=digest("m")
-        ),
+        "runs": run,
+        "models": model,
     }
 
 
