@@ -117,8 +117,11 @@ class Checkpoints:
         return document
 
     def _damaged(self, path: Path) -> EngineError:
-        message = f"The checkpoint {path} is damaged. Delete the folder {self.folder} to start the run again."
-        return EngineError(message, field="out")
+        return EngineError(
+            f"The checkpoint {path} is damaged, or another version wrote it. Delete the folder {self.folder} to start "
+            "the run again.",
+            field="out",
+        )
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"
