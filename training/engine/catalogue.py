@@ -77,13 +77,14 @@ def about(method: Method) -> str:
 def _section(method: Method) -> str:
     made = {"policy": "a policy", "reward": "a reward model", "either": "a policy or a reward model"}[method.trains]
     reference = " Compares with a reference policy." if method.needs_reference else ""
+    shapes = f"- **In and out:** {method.shapes}\n" if method.shapes else ""
     lines = [
         f'<a id="{method.name}"></a>\n### {method.title}: `{method.name}`',
         f"```text\n{method.formula}\n```",
         method.summary,
         f"- **Use:** {method.use}\n- **Pitfall:** {method.pitfall}\n"
         f"- **Trains** {made} from a {method.dataset_kind} dataset, at a learning rate of {method.learning_rate:g}."
-        f"{reference}\n- **Paper:** {method.paper}",
+        f"{reference}\n{shapes}- **Paper:** {method.paper}",
     ]
     settings = [f"- `{one.name}` ({_shown(one.default)}): {one.help}" for one in method.parameters]
     return "\n\n".join([*lines, "\n".join(settings)] if settings else lines)

@@ -52,12 +52,13 @@ class Parameter:
 class Method:
     """A training method.
 
-    ``fn`` is the loss; ``shape`` fixes its signature (design, section 7) and with ``dataset_kind`` what it learns
-    from; ``parameters`` are its settings, ``passed`` the names of those that ``fn`` takes. ``extras`` are what the
-    scores must carry beyond sums (``prefix``, ``certainty``); ``baseline`` is the state that an unpaired loss is
-    measured against; with ``whole_step`` the loss compares the completions of a whole optimiser step and is never
-    computed on a part of one; with ``per_token`` it compares means over tokens instead of sums, and the rewards that
-    are shown of it are means as well. ``learning_rate`` is the default for full fine-tuning.
+    ``fn`` is the loss; ``summary`` says to everybody what it does, ``shapes`` to programmers what goes in and comes
+    out. ``shape`` fixes its signature (design, section 7) and with ``dataset_kind`` what it learns from;
+    ``parameters`` are its settings, ``passed`` the names of those that ``fn`` takes. ``extras`` are what the scores
+    must carry beyond sums (``prefix``, ``certainty``); ``baseline`` is the state that an unpaired loss is measured
+    against; with ``whole_step`` the loss compares the completions of a whole optimiser step and is never computed on a
+    part of one; with ``per_token`` it compares means over tokens instead of sums, and the rewards that are shown of it
+    are means as well. ``learning_rate`` is the default for full fine-tuning.
     """
 
     fn: Callable[..., Any]
@@ -65,6 +66,7 @@ class Method:
     title: str
     formula: str
     summary: str
+    shapes: str
     use: str
     pitfall: str
     paper: str
@@ -209,26 +211,31 @@ def _parameter(name: str, default: Any, own: Mapping[str, Parameter]) -> Paramet
 
 
 _FIELD = re.compile(r"^(Use|Pitfall|Paper): *", re.MULTILINE)
+_SENTENCE = re.compile(r"(?<=\.) (?=\S)")
 
 
 def _read_docstring(fn: Callable[..., Any]) -> dict[str, str]:
-    """Title, indented formula, summary, and the fields `Use:`, `Pitfall:` and `Paper:` of a loss's docstring."""
+    """Title, indented formula, summary, shapes, and the fields `Use:`, `Pitfall:` and `Paper:` of a loss's docstring.
+
+    The shapes are the sentence of the prose with an arrow, [B] → [B], and what stands behind it.
+    """
     text = inspect.cleandoc(fn.__doc__ or "")
     head, *rest = _FIELD.split(text)
     fields = {name.lower(): _one_line(value) for name, value in zip(rest[0::2], rest[1::2], strict=True)}
     blocks = [block for block in re.split(r"\n\s*\n", head) if block.strip()]
     title, body = ("", blocks) if not blocks or blocks[0].startswith("    ") else (blocks[0], blocks[1:])
     formulas = [textwrap.dedent(block).strip() for block in body if block.startswith("    ")]
-    prose = [_one_line(block) for block in body if not block.startswith("    ")]
+    prose = _SENTENCE.split(_one_line(" ".join(block for block in body if not block.startswith("    "))))
+    arrow = next((index for index, sentence in enumerate(prose) if "→" in sentence), len(prose))
+    summary, shapes = " ".join(prose[:arrow]), " ".join(prose[arrow:])
     missing = [name for name in ("use", "pitfall", "paper") if not fields.get(name)]
     missing += [] if title else ["title"]
     missing += [] if formulas else ["indented formula"]
-    missing += [] if prose else ["summary"]
+    missing += [] if summary else ["summary"]
     if missing:
         raise ValueError(f"the docstring of {fn.__name__} lacks: {', '.join(missing)}")
-    return {
-        "title": _one_line(title).rstrip("."), "formula": "\n".join(formulas), "summary": " ".join(prose), **fields,
-    }  # fmt: skip
+    title, formula = _one_line(title).rstrip("."), "\n".join(formulas)
+    return {"title": title, "formula": formula, "summary": summary, "shapes": shapes, **fields}
 
 
 def _one_line(text: str) -> str:

@@ -194,7 +194,7 @@ def reward_aware_rpo(
         KL(Bern(σ(g)) ‖ Bern(σ(βD))),  g = η (r_w - r_l);  forward: arguments swapped;  squared: (βD - g)²
 
     The policy's reward gap follows a teacher's, so a slightly better completion is not pushed as far as a much better
-    one. ``gap`` is r_w - r_l, [B] or one number. Scores [B] → [B].
+    one. Scores [B], ``gap`` = r_w - r_l [B] or one number → [B].
 
     Use: Pairs scored by a reward model or by people on a scale.
     Pitfall: The teacher's rewards must be calibrated: η turns their unit into log-odds.

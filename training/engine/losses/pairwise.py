@@ -73,8 +73,8 @@ def soft_dpo(chosen: Scores, rejected: Scores, *, beta: float = 0.1, p: Tensor |
 
         -p log σ(βD) - (1 - p) log σ(-βD)
 
-    Each pair brings the probability p that its chosen completion is better, [B] or one number for all. Scores [B] →
-    [B]; ln 2 at D = 0 whatever p is, the optimum at βD = logit(p).
+    Each pair brings the probability p that its chosen completion is better. Scores [B], p [B] or one number → [B];
+    ln 2 at D = 0 whatever p is, the optimum at βD = logit(p).
 
     Use: Several annotators per pair: the share of their votes, or the posterior of an aggregation.
     Pitfall: A share of few votes is itself noisy: one of one vote is p = 1.
@@ -91,8 +91,8 @@ def odpo(chosen: Scores, rejected: Scores, *, beta: float = 0.1, offset: Tensor 
 
         -log σ(βD - Δ)
 
-    The chosen completion must lead by an offset Δ that grows with how much better it was said to be, [B] or one
-    number. Scores [B] → [B]. Rows without an offset use their margin, the strength that annotators gave.
+    The chosen completion must lead by an offset Δ that grows with how much better it was said to be. Rows without an
+    offset use their margin, the strength that annotators gave. Scores [B], Δ [B] or one number → [B].
 
     Use: Annotators who say how much better, not only which.
     Pitfall: The offset is in units of βD: an offset of 3 at β = .1 asks for 30 nats.

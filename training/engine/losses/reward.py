@@ -53,10 +53,10 @@ def davidson(
         P(win) ∝ exp(Δ/2),  P(tie) ∝ ν,  P(loss) ∝ exp(-Δ/2),  Δ = r_w - r_l - margin
         -(p - t/2) log P(win) - t log P(tie) - (1 - p - t/2) log P(loss) + centre (r_w + r_l)²
 
-    Learns from ties instead of dropping them: a tie says that two completions are close. ν = ``tie_odds`` is how
-    often equals tie for each time that one of them wins; the model learns it. Given no tie, the chosen one wins with
-    probability σ(Δ). chosen, rejected, margin, p, tie: [B], tie_odds: scalar → [B]; at 0 it is Bradley–Terry, for
-    which no pair may be a tie.
+    Learns from ties instead of dropping them: a tie says that two completions are close. ν is how often equals tie for
+    each time that one of them wins; the model learns it. Given no tie, the chosen one wins with probability σ(Δ).
+    chosen, rejected, margin, p, tie: [B], ``tie_odds`` = ν: scalar → [B]; at 0 it is Bradley–Terry, for which no pair
+    may be a tie.
 
     Use: Annotators may call a tie, and often do.
     Pitfall: One ν for all annotators; where some never tie, it describes nobody.
@@ -83,9 +83,9 @@ def rao_kupper(
         P(win) = σ(Δ - log θ),  P(loss) = σ(-Δ - log θ),  P(tie) = (θ² - 1) P(win) P(loss),  Δ = r_w - r_l - margin
         -(p - t/2) log P(win) - t log P(tie) - (1 - p - t/2) log P(loss) + centre (r_w + r_l)²
 
-    Ties are differences below the annotator's threshold log θ. θ = 1 + ``tie_odds``, so that ``tie_odds`` is, as in
-    ``davidson``, how often equals tie for each time that one of them wins; the model learns it.
-    chosen, rejected, margin, p, tie: [B], tie_odds: scalar → [B].
+    Ties are differences below the annotator's threshold log θ. θ - 1 is, as ν of Davidson's model, how often equals tie
+    for each time that one of them wins; the model learns it. chosen, rejected, margin, p, tie: [B], ``tie_odds`` =
+    θ - 1: scalar → [B].
 
     Use: Ties mean "I cannot see a difference" rather than "both are equally good".
     Pitfall: Rewards are scaled by the threshold: compare them between models after normalisation only.

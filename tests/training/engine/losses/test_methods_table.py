@@ -63,9 +63,10 @@ def test_every_loss_of_policies_over_pairs_thumbs_and_demonstrations_has_a_deriv
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_method_is_described_in_full(name):
     one = LOSSES[name]
-    for part in (one.title, one.formula, one.summary, one.use, one.pitfall, one.paper):
+    for part in (one.title, one.formula, one.summary, one.shapes, one.use, one.pitfall, one.paper):
         assert part.strip() == part != ""
-    assert "\n" not in one.title + one.summary + one.use + one.pitfall + one.paper
+    assert "\n" not in one.title + one.summary + one.shapes + one.use + one.pitfall + one.paper
+    assert "[" not in one.summary, "shapes are for programmers and stand at the end of the prose"
     assert 1e-8 < one.learning_rate < 1e-3
     assert one.passed <= set(inspect.signature(one.fn).parameters)
 
