@@ -142,6 +142,7 @@ class MethodRow(serializers.Serializer[Any]):
     parameters = ParameterRow(many=True, help_text="Settings of its own, beside those that all methods have.")
     formula = serializers.CharField()
     summary = serializers.CharField()
+    shapes = serializers.CharField(help_text="What the loss takes and returns, for who calls it from Python.")
     use = serializers.CharField()
     pitfall = serializers.CharField()
     paper = serializers.CharField()
