@@ -125,7 +125,10 @@ PARAMETERS: dict[str, Parameter] = {
 _GIVEN = frozenset({"noise", "rewards", "tie_odds", "demonstrations"})
 
 TRAINS = Parameter(
-    "trains", "policy", "What becomes of the model: a policy, or a reward model.", choices=("policy", "reward")
+    "trains",
+    "policy",
+    "What becomes of the model: a policy, or a reward model, for which a learning rate of 1e-5 is a better start.",
+    choices=("policy", "reward"),
 )
 
 
