@@ -6,8 +6,9 @@
 The starter policy answers the grammar's prompts four times each; a rule scores the answers (finished, polite, neither
 too short nor too long: 0 to 3), and pairs, thumbs, lists, ratings and demonstrations are made of the same answers, one
 label in ten wrong. Each method sees the same number of completions, with its own defaults and the better of two
-learning rates by prompts of their own. On held-out prompts, three times: the known reward, KL to the start per
-completion, NLL per token of good answers; of reward models the accuracy and Kendall's τ against the rule.
+learning rates by prompts of their own, those left out that lead too far from the start policy. On held-out prompts,
+three times: the known reward, KL to the start per completion, NLL per token of good answers; of reward models the
+accuracy and Kendall's τ against the rule.
 
 FOLDER keeps the starter policy (minutes, once) and every finished run, so that the same command goes on after a stop.
 """
@@ -26,6 +27,8 @@ sys.path.insert(0, str(ROOT))
 RATES = (3e-4, 1e-3)
 # Adapters start from nothing and want more.
 RATES_OF_ADAPTERS = {"paft": (1e-3, 3e-3)}
+# Nats per completion, about one for each word: a policy further away games the rule in a language of its own.
+FARTHEST = 30.0
 FAMILIES = {
     "pairs-with-reference": "Pairs, with a reference policy",
     "pairs-without-reference": "Pairs, without a reference policy",
@@ -76,13 +79,14 @@ def prepare(work: Path, *, quick: bool) -> Any:
     prompts, validation, test = (24, 8, 8) if quick else (120, 40, 60)
     asked = world.questions(prompts + validation + test)
     speaker, start = world.Speaker(), starter(work)
-    held_out = asked[prompts + validation :]
+    choosing, held_out = asked[prompts : prompts + validation], asked[prompts + validation :]
     return training.Setting(
         start=start,
         speaker=speaker,
         train=world.answer(speaker, start, asked[:prompts], seed=world.SEED),
-        validation=asked[prompts : prompts + validation],
+        validation=choosing,
         test=held_out,
+        chosen_by=world.answer(speaker, start, choosing, seed=world.SEED + 3),
         judged=world.answer(speaker, start, held_out, seed=world.SEED + 2),
         points=3,
         epochs=1,
@@ -97,7 +101,7 @@ def run_all(setting: Any, work: Path, only: list[str] | None, *, quick: bool) ->
     kept.mkdir(exist_ok=True)
     found = []
     for name, method, kind in entries(only):
-        best: dict[str, Any] | None = None
+        tried, failed = [], ""
         rates = RATES_OF_ADAPTERS.get(method.name, RATES)
         for rate in rates[:1] if quick else rates:
             file = kept / f"{method.name}-{kind}-{rate:g}.json"
@@ -109,19 +113,29 @@ def run_all(setting: Any, work: Path, only: list[str] | None, *, quick: bool) ->
                     result = {"failed": f"{type(error).__name__}: {error}"}
                 file.write_text(json.dumps(result))
             result = json.loads(file.read_text())
-            shown = result.get("failed") or f"validation {result['validation']:.3f}"
+            shown = result.get("failed") or f"validation {result['validation']:.3f}, KL {result['validation_kl']:.1f}"
             print(f"{name} at {rate:g}: {shown} ({time.perf_counter() - started:.0f} s)", file=sys.stderr, flush=True)
-            if "failed" not in result and (best is None or result["validation"] > best["validation"]):
-                best = {**result, "learning_rate": rate}
-            failed = result.get("failed")
-        entry = {"method": name, "family": family(method, kind), "trains": kind}
-        found.append(entry | (best or {"failed": failed}))
+            if "failed" in result:
+                failed = result["failed"]
+            else:
+                tried.append(result | {"learning_rate": rate})
+        settings = training.SETTINGS.get(name, {})
+        entry = {"method": name, "settings": settings, "family": family(method, kind), "trains": kind}
+        found.append(entry | (better(tried) if tried else {"failed": failed}))
     return found
+
+
+def better(tried: list[dict[str, Any]]) -> dict[str, Any]:
+    """The run with the best validation among those that stay near the start, and what was left out for going too far
+    although it scored better."""
+    best = max(tried, key=lambda run: (run["validation_kl"] <= FARTHEST, run["validation"]))
+    too_far = [run for run in tried if run["validation_kl"] > FARTHEST and run["validation"] > best["validation"]]
+    return best | ({"left_out": too_far} if too_far else {})
 
 
 def publish(start: dict[str, float], runs: list[dict[str, Any]], figures: Path | None) -> str:
     """A table per family as Markdown, with its figure; the figures and all numbers go into the folder."""
-    from experiment.figures import family_chart, policy_table, reward_table
+    from experiment.figures import family_chart, policy_table, reward_table, too_far
 
     parts = []
     for name, title in FAMILIES.items():
@@ -137,6 +151,7 @@ def publish(start: dict[str, float], runs: list[dict[str, Any]], figures: Path |
             (figures / f"{name}.svg").write_text(family_chart(title, curves, measure))
             part += f"![{title}: {measure} on held-out prompts over the run](images/methods/{name}.svg)\n\n"
         parts.append(part + (reward_table(members) if rewards else policy_table(start, members)))
+        parts += [too_far(run["method"], one) for run in members for one in run.get("left_out", ())]
     parts += [f"`{run['method']}` failed: {run['failed']}" for run in runs if "failed" in run]
     if figures:
         (figures / "experiment.json").write_text(json.dumps({"start": start, "runs": runs}, indent=1) + "\n")

@@ -57,27 +57,35 @@ def family_chart(title: str, runs: Mapping[str, Sequence[Mapping[str, float]]], 
 def policy_table(start: Mapping[str, float], runs: Sequence[Mapping[str, Any]]) -> str:
     """Markdown, best reward first."""
     lines = [
-        "| method | learning rate | known reward | KL to the start | NLL of good answers | words | seconds |",
-        "|---|---|---|---|---|---|---|",
+        "| method | learning rate | known reward | KL to the start | NLL of good answers | words |",
+        "|---|---|---|---|---|---|",
         f"| start | | {start['reward']:.2f} ± {start['reward_error']:.2f} | 0 | {start['nll']:.3f} | "
-        f"{start['words']:.0f} | |",
+        f"{start['words']:.0f} |",
     ]
     for run in sorted(runs, key=lambda run: -run["curve"][-1]["reward"]):
         last = run["curve"][-1]
+        settings = "".join(f", `{name}` {value}" for name, value in run["settings"].items())
         lines.append(
-            f"| `{run['method']}` | {run['learning_rate']:g} | {last['reward']:.2f} ± {last['reward_error']:.2f} | "
-            f"{last['kl']:.1f} | {last['nll']:.3f} | {last['words']:.0f} | {run['seconds']:.0f} |"
+            f"| `{run['method']}`{settings} | {run['learning_rate']:g} | "
+            f"{last['reward']:.2f} ± {last['reward_error']:.2f} | {last['kl']:.1f} | {last['nll']:.3f} | "
+            f"{last['words']:.0f} |"
         )
     return "\n".join(lines)
 
 
+def too_far(method: str, run: Mapping[str, Any]) -> str:
+    """What a learning rate came to that was not chosen because its policy left the start too far behind."""
+    last = run["curve"][-1]
+    return (
+        f"Left out: `{method}` at {run['learning_rate']:g}, reward {last['reward']:.2f}, KL {last['kl']:.0f}, "
+        f"NLL of good answers {last['nll']:.2f}."
+    )
+
+
 def reward_table(runs: Sequence[Mapping[str, Any]]) -> str:
     """Markdown, best accuracy first."""
-    lines = ["| method | learning rate | accuracy | Kendall τ | seconds |", "|---|---|---|---|---|"]
+    lines = ["| method | learning rate | accuracy | Kendall τ |", "|---|---|---|---|"]
     for run in sorted(runs, key=lambda run: -run["curve"][-1]["accuracy"]):
         last = run["curve"][-1]
-        lines.append(
-            f"| `{run['method']}` | {run['learning_rate']:g} | {last['accuracy']:.3f} | {last['tau']:.2f} | "
-            f"{run['seconds']:.0f} |"
-        )
+        lines.append(f"| `{run['method']}` | {run['learning_rate']:g} | {last['accuracy']:.3f} | {last['tau']:.2f} |")
     return "\n".join(lines)

@@ -21,6 +21,7 @@ from training.engine.passes import Passes
 from training.engine.rendering import ChatRenderer
 from training.engine.reward.preference import preference
 from training.engine.rows import Row
+from training.engine.samplers.types import Sample
 from training.engine.spec import validate
 from training.engine.stop import Stop
 from training.engine.trainingjob import TrainingJob
@@ -31,24 +32,37 @@ PER_STEP = 16
 COMPLETIONS = {"pairwise": 2, "listwise": world.K, "binary": 1, "demonstration": 1}
 # Demonstrations are half of the samples, so they are seen twice: the same number of completions for every method.
 EPOCHS = {"demonstration": 2}
+# Where the defaults would show nothing: two methods would be DPO in so short a run, and of the two conditions the
+# starter's tokenizer makes six tokens each, the last two the same, which so small a policy does not tell apart.
+SETTINGS = {
+    "f_dpo": {"divergence": "js"},
+    "tr_dpo": {"sync_steps": 8},
+    "conditional_sft": {"good": "Good", "bad": "Bad"},
+}
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all runs share. `train` is what the start policy answered; the rest is held out."""
+    """What all runs share. `train` is what the start policy answered; the rest is held out.
+
+    Learning rates are chosen on `validation`: policies answer it, reward models judge the start policy's answers to it,
+    `chosen_by`. What is published is measured on `test` and on the answers to it, `judged`.
+    """
 
     start: Path
     speaker: world.Speaker
     train: Sequence[world.Answered]
     validation: Sequence[world.Question]
     test: Sequence[world.Question]
+    chosen_by: Sequence[world.Answered]
     judged: Sequence[world.Answered]
     points: int
     epochs: int
 
 
 def train(setting: Setting, method: Method, *, learning_rate: float, trains: str) -> dict[str, Any]:
-    """Seconds, the curve of the held-out figures (without the start), and the reward on the validation prompts."""
+    """The curve of the held-out figures (without the start), and by what the learning rate is chosen: the
+    reward on the validation prompts and the KL there, of reward models the accuracy and none."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         data = folder / "train.jsonl"
@@ -58,26 +72,29 @@ def train(setting: Setting, method: Method, *, learning_rate: float, trains: str
             "learning_rate": learning_rate,
             "batch_size": PER_STEP // COMPLETIONS[method.dataset_kind],
             "epochs": setting.epochs * EPOCHS.get(method.dataset_kind, 1),
+            **SETTINGS.get(method.name, {}),
         }
         if method.trains == "either":
             config["trains"] = trains
         document = {"task": "train", "method": method.name, "model": str(setting.start)}
         spec = validate(document | {"data": {"train": str(data)}, "config": config})
-        look = _look_at_policy if trains == "policy" else _look_at_reward
-        curve: list[dict[str, float]] = []
-        watch = Watch(setting.points, lambda: look(setting, job, folder))
+
+        def look() -> dict[str, float]:
+            return _look_at_policy(setting, job, folder) if trains == "policy" else _look_at_reward(job, setting.judged)
+
+        watch = Watch(setting.points, look)
         job = TrainingJob(spec, Stop(), progress=watch)  # type: ignore[arg-type]
         examples = job.with_reference(folder / "reference")["train"]
-        totals = job.trainer(examples).train()
-        curve = watch.curve
-        found = {"curve": curve, "seconds": totals.train_seconds + job.reference_seconds, "rows": len(rows)}
+        job.trainer(examples).train()
+        found: dict[str, Any] = {"curve": watch.curve, "rows": len(rows)}
         if trains == "policy":
-            asked = setting.speaker.ask(
-                _saved(job, folder), [one.prompt for one in setting.validation], n=1, seed=world.SEED + 1
-            )
-            found["validation"] = statistics.fmean(world.rule(sample.text) for drawn in asked for sample in drawn)
+            prompts = [one.prompt for one in setting.validation]
+            drawn = setting.speaker.ask(_saved(job, folder), prompts, n=1, seed=world.SEED + 1)
+            reward = statistics.fmean(world.rule(sample.text) for group in drawn for sample in group)
+            found |= {"validation": reward, "validation_kl": _kl_to_start(setting, prompts, drawn)}
         else:
-            found["validation"] = curve[-1]["accuracy"]
+            accuracy = _look_at_reward(job, setting.chosen_by)["accuracy"]
+            found |= {"validation": accuracy, "validation_kl": 0.0}
         return found
 
 
@@ -124,8 +141,6 @@ def _figures(setting: Setting, folder: Path) -> dict[str, float]:
     drawn = setting.speaker.ask(folder, prompts, n=2, seed=world.SEED)
     samples = [sample for group in drawn for sample in group]
     rewards = [world.rule(sample.text) for sample in samples]
-    completions = [tuple(tuple(sample.token_ids) for sample in group) for group in drawn]
-    before = sum(_logps(setting.start, prompts, completions))
     good = [(one.good,) for one in setting.test]
     tokenizer = load_policy(folder)[1]
     renderer = ChatRenderer(tokenizer, 2048)
@@ -138,9 +153,17 @@ def _figures(setting: Setting, folder: Path) -> dict[str, float]:
         "reward": statistics.fmean(rewards),
         "reward_error": statistics.stdev(rewards) / len(rewards) ** 0.5,
         "words": statistics.fmean(len(sample.text.split()) for sample in samples),
-        "kl": (sum(sample.logprob for sample in samples) - before) / len(samples),
+        "kl": _kl_to_start(setting, prompts, drawn),
         "nll": -sum(_logps(folder, prompts, answers)) / tokens,
     }
+
+
+def _kl_to_start(setting: Setting, prompts: Sequence[world.Messages], drawn: Sequence[Sequence[Sample]]) -> float:
+    """KL to the start policy in nats per completion, estimated on a policy's own samples."""
+    completions = [tuple(tuple(sample.token_ids) for sample in group) for group in drawn]
+    samples = [sample for group in drawn for sample in group]
+    before = sum(_logps(setting.start, prompts, completions))
+    return (sum(sample.logprob for sample in samples) - before) / len(samples)
 
 
 @torch.no_grad()
@@ -160,11 +183,11 @@ def _logps(
 
 
 @torch.no_grad()
-def _look_at_reward(setting: Setting, job: TrainingJob, folder: Path) -> dict[str, float]:
-    """Accuracy on all decided pairs of the held-out samples and Kendall's τ-b inside a prompt, against the rule."""
+def _look_at_reward(job: TrainingJob, answered: Sequence[world.Answered]) -> dict[str, float]:
+    """Accuracy on all decided pairs of answers to a prompt and Kendall's τ-b inside a prompt, against the rule."""
     renderer = ChatRenderer(job.tokenizer, 2048)
     right, decided, taus = 0.0, 0, []
-    for row, one in enumerate(setting.judged):
+    for row, one in enumerate(answered):
         tokens = tuple(tuple(sample.token_ids) for sample in one.samples)
         tree = PromptTree(row, renderer.prompt_ids(one.prompt), tokens, {"weight": 1.0})
         matrix = preference(job.model, tree, layout=job.settings.layout, pad_id=job.tokenizer.pad_token_id)
