@@ -6,8 +6,8 @@ from typing import Any
 
 from training.charts import nice_ticks
 
-COLUMNS, CELL, CHART = 4, (180, 112), (128, 62)
-LEFT, TOP = 40, 26
+COLUMNS, CELL, CHART = 4, (180, 112), (136, 62)
+LEFT, TOP = 38, 26
 # An image in a page has no colour of its surroundings: it follows the reader's own scheme.
 STYLE = (
     "svg{color:#1f2328;font:11px system-ui,sans-serif}text{fill:currentColor}"
@@ -43,7 +43,7 @@ def family_chart(title: str, runs: Mapping[str, Sequence[Mapping[str, float]]], 
         last, strong = curve[-1][measure], line(curve, 'stroke-width="2"')
         cells.append(
             f'<g transform="translate({x} {y})"><text y="-9" font-size="10" font-weight="600">{escape(name)}</text>'
-            f'<text x="{CHART[0]}" y="-9" text-anchor="end">{last:.2f}</text>'
+            f'<text x="{CHART[0]}" y="-9" font-size="10" text-anchor="end">{last:.2f}</text>'
             f'<use href="#all"/>{strong}</g>'
         )
     spoken = "; ".join(f"{name} {curve[-1][measure]:.2f}" for name, curve in runs.items())
