@@ -45,7 +45,8 @@ def conditional_sft(scores: Scores) -> Tensor:
     behind the good one, which its chat template adds. Scores [N] → [N], summed over tokens.
 
     Use: Thumbs, when bad examples should teach too and a preference method is not stable.
-    Pitfall: The policy is only as good as its condition: asked without it, it writes what all the data is like.
+    Pitfall: The policy is only as good as its condition: asked without it, it writes what all the data is like. A
+        condition that the tokenizer splits, with the same last token for good and bad, is learnt slowly: take words.
     Paper: arXiv:2308.12050, section 3; arXiv:2310.05344
     """
     return -scores.logp
