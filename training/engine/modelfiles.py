@@ -285,10 +285,12 @@ def _open(loader: Any, folder: Path, attention: str, **options: Any) -> tuple[An
 
 
 def positions(config: Any) -> int:
-    """How many tokens a model has positions for; RoBERTa and its kin begin to count behind the pad id."""
-    found = int(getattr(config, "max_position_embeddings", None) or 1 << 30)
+    """How many tokens a model has positions for, by its configuration; very many where it names no limit. RoBERTa and
+    its kin begin to count behind the pad id."""
+    text = config.get_text_config()
+    found = int(getattr(text, "max_position_embeddings", None) or 1 << 30)
     offset = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer"}
-    return found - config.pad_token_id - 1 if config.model_type in offset else found
+    return found - text.pad_token_id - 1 if text.model_type in offset else found
 
 
 @contextmanager

@@ -13,13 +13,12 @@ from torch import Tensor
 from training.engine.batch import Batch, make_batch
 from training.engine.conversations import read_conversation
 from training.engine.errors import EngineError
-from training.engine.modelfiles import load_reward, model_folder
+from training.engine.modelfiles import load_reward, model_folder, positions
 from training.engine.rendering import ChatRenderer, EncoderRenderer, Rendered
 from training.engine.reward.files import read_settings
 from training.engine.reward.model import RewardModel
 from training.engine.reward.preference import Reading, differences, read
 from training.engine.rows import Row
-from training.engine.samplers.prompts import position_limit
 from training.engine.scorer import supports_trees
 from training.engine.trees import PromptTree
 
@@ -47,7 +46,7 @@ class Judge:
     ) -> None:
         self.model = model.eval()
         self._tokenizer = tokenizer
-        limit = position_limit(model.config)
+        limit = positions(model.config)
         self._max_length = limit if max_length is None else min(max_length, limit)
         renderer = EncoderRenderer if model.reads_rows else ChatRenderer
         self._renderer: ChatRenderer | EncoderRenderer = renderer(tokenizer, self._max_length)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from training.engine.errors import EngineError
-from training.engine.modelfiles import check_model_folder
+from training.engine.modelfiles import check_model_folder, positions
 from training.engine.samplers.types import Request, Sample, Sampling, seed_of
 from training.engine.stop import Stop
 
@@ -64,7 +64,7 @@ class VllmSampler:
         try:
             return LLM(
                 model=str(model),
-                max_model_len=_within_positions(model, length),
+                max_model_len=min(length, positions(_text_config(model))),
                 enable_prefix_caching=True,
                 enforce_eager=not on_gpu,
                 load_format="safetensors",
@@ -149,11 +149,6 @@ def _cpu_options(model: Path, length: int) -> dict[str, Any]:
     one = per_token * length
     cache = max(one + BLOCK * per_token, min(max(one * SEQUENCES, CACHE_LEAST), CACHE_MOST))
     return {"dtype": "float32", "max_num_seqs": SEQUENCES, "kv_cache_memory_bytes": cache}
-
-
-def _within_positions(model: Path, length: int) -> int:
-    most = getattr(_text_config(model), "max_position_embeddings", None)
-    return min(length, most) if most else length
 
 
 def _text_config(model: Path) -> Any:

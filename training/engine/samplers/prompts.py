@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from training.engine.errors import EngineError
 from training.engine.rendering import ChatRenderer
@@ -60,13 +60,6 @@ def read_prompts(path: Path, *, tokenizer: PreTrainedTokenizerBase, positions: i
             field="config.max_tokens",
         )
     return Prompts(tuple(requests), tuple(too_long), renderer.ends, renderer.lead)
-
-
-def position_limit(config: Any) -> int:
-    """How many tokens a model can take in one sequence, by its configuration; very many where it names no limit."""
-    text = config.get_text_config()
-    limit = getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None)
-    return int(limit) if limit else 1 << 20
 
 
 def _identity(row: Row) -> str:

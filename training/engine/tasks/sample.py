@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from training.engine.files import sha256_of
-from training.engine.modelfiles import model_folder, weights_sha256
+from training.engine.modelfiles import model_folder, positions, weights_sha256
 from training.engine.runfolder import RunFolder
 from training.engine.samplers.opening import open_sampler
-from training.engine.samplers.prompts import Prompts, position_limit, read_prompts
+from training.engine.samplers.prompts import Prompts, read_prompts
 from training.engine.samplers.shards import Shards
 from training.engine.samplers.types import Sampler, Sampling
 from training.engine.spec import Spec
@@ -81,7 +81,7 @@ def _prompts(spec: Spec, model: Path, sampling: Sampling) -> Prompts:
     return read_prompts(
         Path(str(spec.prompts)),
         tokenizer=tokenizer,
-        positions=position_limit(config),
+        positions=positions(config),
         max_tokens=sampling.max_tokens,
     )
 
