@@ -101,9 +101,10 @@ def test_log_probs_and_gradients_are_those_of_the_plain_model(folder_of, kind):
 @pytest.mark.parametrize("kind", ["gpt2", "mixtral"])
 def test_adapters_of_every_kind_of_layer_are_merged_when_saved(folder_of, tmp_path, kind):
     model, tokenizer = load_policy(folder_of(kind, MODELS[kind][0]))
-    add_adapters(model, rank=2, alpha=4.0)
     batch = make_batch(random_trees(3, completions=2), layout="padded", pad_id=0)
-    with torch.no_grad():
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(0)
+        add_adapters(model, rank=2, alpha=4.0)
         before = score(model, batch).logp
         for parameter in model.parameters():
             if parameter.requires_grad:
