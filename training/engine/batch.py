@@ -1,8 +1,10 @@
 """Batches of prompt trees, and the plan that deals trees out to optimiser steps and micro-batches.
 
-Layout ``tree``: a row holds the prompt once and its completions side by side, several trees to a row; a boolean 4D
-mask lets every completion see its prompt and itself only, and positions restart at the prompt's end. Layout
-``padded``: a row is one prompt with one completion. Both give the same numbers.
+A tree holds its prompt once and its completions side by side; every completion sees its prompt and itself only, and
+positions restart at the prompt's end. Layout ``tree``: all trees stand in one row without padding, and attention is
+computed tree by tree. Layout ``packed``: trees share rows as long as the longest tree under a boolean 4D mask, which
+takes fewer kernels and so suits a GPU. Layout ``padded``: a row is one prompt with one completion, for models that take
+no such masks. All give the same numbers.
 """
 
 from __future__ import annotations
@@ -11,33 +13,52 @@ import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from training.engine.trees import PromptTree
 
-Layout = Literal["tree", "padded"]
+Layout = Literal["tree", "packed", "padded"]
 
 PADDING = 0.1  # share of padding in a micro-batch
 FREE_PADDING = 64  # positions of padding that cost less than another pass
+ANOTHER_PART = 20_000  # pairs of positions of which attention costs as much as starting it once more does
+# On a CPU oneDNN compiles every product of bfloat16 for its very shape, which takes longer than the product does. So a
+# row of trees is filled up, and shapes come again.
+MULTIPLE = 32
+
+
+class Part(NamedTuple):
+    """A stretch of ``size`` positions that see each other and, where ``behind`` is (i, P), the first P positions of
+    part i. ``mask`` says who sees whom, bool [1, 1, S, S] or [1, 1, S, P + S]; None stands for all that is earlier."""
+
+    size: int
+    mask: Tensor | None = None
+    behind: tuple[int, int] | None = None
+
+    def to(self, device: torch.device | str) -> Part:
+        """The same with its mask on a device."""
+        return self if self.mask is None else self._replace(mask=self.mask.to(device))
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """R rows of T tokens that hold N completions of G trees, M completion tokens in all.
 
-    ``attention_mask`` is bool [R, 1, T, T] (layout ``tree``) or long [R, T] (``padded``); ``causal`` says that a tree's
+    ``parts`` are the stretches of layout ``tree``'s row that see nothing of each other: its trees, and what fills it
+    up. ``attention_mask`` is bool [R, 1, T, T] (``packed``) or long [R, T] (``padded``); ``causal`` says that a packed
     mask hides nothing but what is later, as every row has one completion behind its prompt. Completions are numbered
     tree by tree in the order given, so a batch of pairs has its chosen ones at ``0::2``. Indices are flat over R·T:
-    ``source[m]`` is the position whose hidden state predicts ``target[m]``, ``read`` has each of them once;
-    ``last[n]`` is the last token of completion n.
+    ``source[m]`` is the position whose hidden state predicts ``target[m]``; ``read`` has each of them once, in order,
+    and in layout ``tree`` a few others that make their number round; ``last[n]`` is the last token of completion n.
     """
 
     input_ids: Tensor
     position_ids: Tensor
-    attention_mask: Tensor
+    parts: tuple[Part, ...]
+    attention_mask: Tensor | None
     causal: bool
     source: Tensor
     read: Tensor
@@ -55,10 +76,12 @@ class Batch:
 def make_batch(
     trees: Sequence[PromptTree], *, layout: Layout, pad_id: int, device: torch.device | str = "cpu"
 ) -> Batch:
-    """One batch of all ``trees``; in layout ``tree`` short trees share rows that are as long as the longest tree."""
-    if layout == "tree":
-        return _tree_batch(trees, pad_id, device)
-    return _padded_batch(trees, pad_id, device)
+    """One batch of all ``trees``."""
+    if layout == "padded":
+        return _padded_batch(trees, pad_id, device)
+    if not all(tree.prompt for tree in trees):
+        raise ValueError("trees without a prompt (encoders) need layout 'padded'")
+    return _tree_batch(trees, layout, pad_id, device)
 
 
 def plan_steps(
@@ -99,7 +122,7 @@ def micro_batches(
     A group also ends where its padding would exceed the share ``padding`` of its positions (``FREE_PADDING`` positions
     are always allowed): on a CPU another pass costs less than computing on padding.
     """
-    length = (lambda index: trees[index].size) if layout == "tree" else (lambda index: trees[index].depth)
+    length = (lambda index: trees[index].depth) if layout == "padded" else (lambda index: trees[index].size)
     groups: list[list[int]] = []
     for index in sorted(indices, key=lambda index: (-length(index), index)):
         joined = [trees[other] for other in (*groups[-1], index)] if groups else []
@@ -114,7 +137,7 @@ def _fits(trees: Sequence[PromptTree], layout: Layout, token_budget: int, paddin
     positions = _positions(trees, layout)
     if positions > token_budget:
         return False
-    empty = positions - sum(tree.size if layout == "tree" else _padded_tokens(tree) for tree in trees)
+    empty = positions - sum(_padded_tokens(tree) if layout == "padded" else tree.size for tree in trees)
     return empty <= max(FREE_PADDING, padding * positions)
 
 
@@ -127,7 +150,13 @@ def _positions(trees: Sequence[PromptTree], layout: Layout) -> int:
     """R·T of the batch that ``trees`` would make."""
     if layout == "padded":
         return sum(len(tree.completions) for tree in trees) * max(tree.depth for tree in trees)
-    return len(_fit([tree.size for tree in trees])) * max(tree.size for tree in trees)
+    sizes = [tree.size for tree in trees]
+    return round_up(sum(sizes)) if layout == "tree" else len(_fit(sizes)) * max(sizes)
+
+
+def round_up(count: int) -> int:
+    """The next multiple of ``MULTIPLE``."""
+    return -(-count // MULTIPLE) * MULTIPLE
 
 
 def _fit(sizes: Sequence[int]) -> list[list[int]]:
@@ -180,21 +209,32 @@ class _Builder:
             if scored:  # the prompt's last token predicts the first one; an encoder's trees have no prompt
                 source += [before, *range(start, start + len(tokens) - 1)]
                 target += tokens
-        tree, segment = torch.tensor(self.tree), torch.tensor(self.segment)
-        mask = _tree_mask(tree, segment) if layout == "tree" else (tree >= 0).long()
+        read = sorted(set(source))
+        tree = torch.tensor(self.tree)
+        mask, parts = None, list[Part]()
+        if layout == "padded":
+            mask = (tree >= 0).long()
+        elif layout == "packed":
+            mask = _packed_mask(tree, torch.tensor(self.segment))
+        else:
+            for each in trees:
+                parts += _parts_of(each, len(parts))
+            parts += filling(parts, self.width)
+            read = filled(read, self.width)
         group = [index for index, tree in enumerate(trees) for _ in tree.completions]
         tokens_in = int((tree >= 0).sum())
         lengths = torch.tensor(length)
-        causal = layout == "tree" and len(trees) == len(self.ids) == len(self.spans)
+        causal = layout == "packed" and len(trees) == len(self.ids) == len(self.spans)
         # Counted on behind a row's end, for transformers takes any other number for the start of a new text.
         positions = [list(range(self.width)) for _ in self.ids] if causal else self.positions
         return Batch(
             input_ids=torch.tensor(self.ids).to(device),
             position_ids=torch.tensor(positions).to(device),
-            attention_mask=mask.to(device),
+            parts=tuple(part.to(device) for part in parts),
+            attention_mask=None if mask is None else mask.to(device),
             causal=causal,
             source=torch.tensor(source, dtype=torch.long).to(device),
-            read=torch.tensor(sorted(set(source)), dtype=torch.long).to(device),
+            read=torch.tensor(read, dtype=torch.long).to(device),
             target=torch.tensor(target, dtype=torch.long).to(device),
             completion=torch.repeat_interleave(torch.arange(len(length)), lengths).to(device),
             length=lengths.to(device),
@@ -207,12 +247,11 @@ class _Builder:
         )
 
 
-def _tree_batch(trees: Sequence[PromptTree], pad_id: int, device: torch.device | str) -> Batch:
-    if not all(tree.prompt for tree in trees):
-        raise ValueError("trees without a prompt (encoders) need layout 'padded'")
-    rows = _fit([tree.size for tree in trees])
+def _tree_batch(trees: Sequence[PromptTree], layout: Layout, pad_id: int, device: torch.device | str) -> Batch:
+    sizes = [tree.size for tree in trees]
+    rows, width = ([list(range(len(trees)))], round_up(sum(sizes))) if layout == "tree" else (_fit(sizes), max(sizes))
     first = _first_completions(trees)
-    builder = _Builder(len(rows), max(tree.size for tree in trees), pad_id, first[-1])
+    builder = _Builder(len(rows), width, pad_id, first[-1])
     for row, members in enumerate(rows):
         at = 0
         for index in members:
@@ -223,7 +262,7 @@ def _tree_batch(trees: Sequence[PromptTree], pad_id: int, device: torch.device |
                 builder.put(row, at, tokens, position=len(tree.prompt), tree=index, segment=k + 1)
                 builder.completion(first[index] + k, row, prompt_end, at, tokens)
                 at += len(tokens)
-    return builder.batch(trees, "tree", device)
+    return builder.batch(trees, layout, device)
 
 
 def _padded_batch(trees: Sequence[PromptTree], pad_id: int, device: torch.device | str) -> Batch:
@@ -242,12 +281,46 @@ def _first_completions(trees: Sequence[PromptTree]) -> list[int]:
     return [0, *itertools.accumulate(len(tree.completions) for tree in trees)]
 
 
-def _tree_mask(tree: Tensor, segment: Tensor) -> Tensor:
-    """bool [R, 1, T, T]: a token sees earlier tokens of its own tree that belong to the prompt or its own completion.
+def filling(parts: Sequence[Part], width: int) -> list[Part]:
+    """The part behind the others that fills a row up; none where they fill it."""
+    rest = width - sum(part.size for part in parts)
+    return [Part(rest)] if rest else []
 
-    Padding sees earlier padding and itself, so that no row of the mask is empty (a softmax over nothing is NaN).
-    """
+
+def filled(read: list[int], width: int) -> list[int]:
+    """``read`` and as many other positions as make their number round and at least one; all where there are too few."""
+    taken = set(read)
+    others = (position for position in range(width) if position not in taken)
+    return sorted([*read, *itertools.islice(others, round_up(max(len(read), 1)) - len(read))])
+
+
+def _parts_of(tree: PromptTree, number: int) -> list[Part]:
+    """A tree as one part or, where that leaves out enough pairs of positions that do not see each other, its prompt and
+    each completion apart. ``number`` is that of its first part."""
+    before, lengths = len(tree.prompt), [len(tokens) for tokens in tree.completions]
+    if len(lengths) == 1:
+        return [Part(tree.size)]
+    if tree.size**2 - before**2 - sum(size * (before + size) for size in lengths) > ANOTHER_PART * len(lengths):
+        return [Part(before), *(behind((number, before), size) for size in lengths)]
+    segment = torch.repeat_interleave(torch.arange(len(lengths) + 1), torch.tensor([before, *lengths]))
+    return [Part(tree.size, _visible(segment[None]))]
+
+
+def behind(prompt: tuple[int, int], size: int) -> Part:
+    """A completion of ``size`` tokens behind the first P positions of part i, ``prompt`` = (i, P)."""
+    seen = torch.ones(1, 1, size, prompt[1] + size, dtype=torch.bool).tril(prompt[1])
+    return Part(size, seen, prompt)
+
+
+def _packed_mask(tree: Tensor, segment: Tensor) -> Tensor:
+    """bool [R, 1, T, T]. Padding sees earlier padding and itself, so that no row of the mask is empty (a softmax over
+    nothing is NaN)."""
     same_tree = tree[:, :, None] == tree[:, None, :]
+    return _visible(segment) & same_tree[:, None]
+
+
+def _visible(segment: Tensor) -> Tensor:
+    """bool [R, 1, T, T]: a token sees earlier tokens that belong to the prompt, segment 0, or to its own completion."""
     visible = (segment[:, None, :] == 0) | (segment[:, :, None] == segment[:, None, :])
-    causal = torch.ones(tree.shape[1], tree.shape[1], dtype=torch.bool).tril()
-    return (same_tree & visible & causal)[:, None]
+    causal = torch.ones(segment.shape[1], segment.shape[1], dtype=torch.bool, device=segment.device).tril()
+    return (visible & causal)[:, None]

@@ -19,7 +19,7 @@ from training.engine.methods import Method, trains_reward
 from training.engine.modelfiles import load_policy, load_reward, positions
 from training.engine.objectives.paft import ADAPTERS
 from training.engine.reward import RewardModel, read_pairs_together
-from training.engine.scorer import supports_trees
+from training.engine.scorer import supports_trees, tree_layout
 
 # Adapters are what paft is about: it has them even where a run asks for none.
 PAFT_RANK = 8
@@ -91,7 +91,7 @@ def layout_of(model: Any, config: Mapping[str, Any]) -> Layout:
             "Set layout to 'auto' or 'padded'.",
             field="config.layout",
         )
-    return "padded" if wanted == "padded" or not able else "tree"
+    return "padded" if wanted == "padded" or not able else tree_layout(model)
 
 
 def device_of(name: str) -> torch.device:

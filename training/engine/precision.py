@@ -1,8 +1,9 @@
 """bfloat16 arithmetic over float32 weights.
 
-A pass sees bfloat16 copies of the weights, made once, and every layer computes in bfloat16; gradients arrive at the
-float32 weights, and the optimiser never sees anything else, so updates too small for bfloat16 are kept. Autocast comes
-to the same numbers but casts at every operation, which costs more on a CPU than bfloat16 gains.
+A pass sees bfloat16 copies of the weights, made once, and every layer computes in bfloat16 (but for the attention of
+trees on a CPU, see `attention`); gradients arrive at the float32 weights, and the optimiser never sees anything else,
+so updates too small for bfloat16 are kept. Autocast comes to the same numbers but casts at every operation, which costs
+more on a CPU than bfloat16 gains.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def score(
     *,
     reference: Tensor | None = None,
     extras: frozenset[str] = frozenset(),
-    chunk: int = 512,
+    chunk: int = 256,
 ) -> Scores:
     """Summed log-probs of the batch's completions: Scores of float32 [N] with lengths [N].
 
@@ -40,9 +40,24 @@ def score(
     ``certainty``. Gradients flow when they are enabled; ``chunk`` is the number of completion tokens whose logits exist
     at one time. EngineError for trees without a prompt (made for encoders).
     """
-    logp, certainty = _token_scores(model, batch, chunk, "certainty" in extras)
+    return scores_and_states(model, batch, reference=reference, extras=extras, chunk=chunk)[0]
+
+
+def scores_and_states(
+    model: nn.Module,
+    batch: Batch,
+    *,
+    reference: Tensor | None,
+    extras: frozenset[str],
+    chunk: int,
+    past_key_values: Any = None,
+) -> tuple[Scores, Tensor]:
+    """What ``score`` returns, and the hidden states [R·T, D] it was made of, which hold where the batch is read; keys
+    and values are left in ``past_key_values``, an empty cache of transformers."""
+    states = _read_states(model, batch, past_key_values)
+    logp, certainty = _token_scores(model, batch, states, chunk, certainty="certainty" in extras)
     by_token = reference is not None and "prefix" in extras
-    return Scores(
+    scores = Scores(
         logp=per_completion(logp, batch),
         length=batch.length,
         ref_logp=per_completion(reference, batch) if reference is not None and by_token else reference,
@@ -50,11 +65,12 @@ def score(
         ref_prefix_logp=_prefix(reference, batch) if reference is not None and by_token else None,
         certainty=per_completion(certainty, batch) / batch.length.clamp(min=1) if "certainty" in extras else None,
     )
+    return scores, states
 
 
-def token_logps(model: nn.Module, batch: Batch, *, chunk: int = 512) -> Tensor:
+def token_logps(model: nn.Module, batch: Batch, *, chunk: int = 256) -> Tensor:
     """float32 [M]: the log-prob of every completion token, in the order of ``batch.target``."""
-    return _token_scores(model, batch, chunk, False)[0]
+    return _token_scores(model, batch, _read_states(model, batch), chunk)[0]
 
 
 def per_completion(tokens: Tensor, batch: Batch) -> Tensor:
@@ -63,14 +79,20 @@ def per_completion(tokens: Tensor, batch: Batch) -> Tensor:
     return total.index_add(0, batch.completion, tokens)
 
 
-def _token_scores(model: nn.Module, batch: Batch, chunk: int, certainty: bool) -> tuple[Tensor, Tensor]:
+def _read_states(model: nn.Module, batch: Batch, past_key_values: Any = None) -> Tensor:
+    """Hidden states [R·T, D] that hold where the batch is read."""
     if batch.source.numel() == 0:
         raise EngineError("Log-probs need a prompt before every completion; these trees were read for an encoder.")
     policy = causal_model(model)
     with read_only_at(policy.base_model, batch.read):
-        hidden = _hidden_states(policy, batch)
-    states = hidden.reshape(-1, hidden.shape[-1]).index_select(0, batch.source)
-    return Projection(policy).logps(states, batch.target, chunk=chunk, certainty=certainty)
+        return _hidden_states(policy, batch, past_key_values).flatten(0, 1)
+
+
+def _token_scores(
+    model: nn.Module, batch: Batch, states: Tensor, chunk: int, *, certainty: bool = False
+) -> tuple[Tensor, Tensor]:
+    sources = states.index_select(0, batch.source)
+    return Projection(causal_model(model)).logps(sources, batch.target, chunk=chunk, certainty=certainty)
 
 
 def _prefix(tokens: Tensor, batch: Batch) -> Tensor:
@@ -118,7 +140,7 @@ def verify_scorer(model: nn.Module, *, pad_id: int = 0) -> None:
 
 
 def supports_trees(model: nn.Module, *, pad_id: int = 0) -> bool:
-    """Whether the model can be masked by segment: a decoder with full attention through SDPA or
+    """Whether several completions can stand behind one prompt: a decoder with full attention through SDPA or
     FlexAttention, and equal numbers on a probe."""
     policy = causal_model(model)
     config = policy.config
@@ -128,10 +150,18 @@ def supports_trees(model: nn.Module, *, pad_id: int = 0) -> bool:
         return False
     try:
         with torch.no_grad():
-            hidden = [_probe_states(policy, "tree", pad_id), _probe_states(policy, "padded", pad_id)]
+            hidden = [_probe_states(policy, layout, pad_id) for layout in (tree_layout(policy), "padded")]
     except (TypeError, ValueError, RuntimeError):  # a forward pass that takes no such mask or no positions
         return False
     return torch.allclose(hidden[0], hidden[1], atol=_tolerance(model), rtol=1e-3)
+
+
+def tree_layout(model: nn.Module) -> Layout:
+    """The layout in which a model reads trees fastest: a GPU wants few kernels, FlexAttention a mask of rows, and what
+    is compiled would be compiled again for every other list of trees."""
+    policy = causal_model(model)
+    in_rows = policy.config._attn_implementation == FLEX or policy.base_model._compiled_call_impl is not None
+    return "packed" if in_rows or _device(model).type != "cpu" else "tree"
 
 
 def _probe_states(policy: Any, layout: Layout, pad_id: int) -> Tensor:
@@ -142,12 +172,16 @@ def _probe_states(policy: Any, layout: Layout, pad_id: int) -> Tensor:
     return states.reshape(-1, states.shape[-1]).index_select(0, torch.cat((batch.source, batch.last)))
 
 
-def _hidden_states(policy: Any, batch: Batch) -> Tensor:
+def _hidden_states(policy: Any, batch: Batch, past_key_values: Any = None) -> Tensor:
     """[R, T, D] from the layers below the vocabulary projection (or from a bare backbone)."""
     # Padded rows are counted from 0, as models do by themselves; some take no positions at all.
-    positions = {"position_ids": batch.position_ids} if batch.layout == "tree" else {}
+    positions = {} if batch.layout == "padded" else {"position_ids": batch.position_ids}
     output: Tensor = policy.base_model(
-        input_ids=batch.input_ids, attention_mask=mask_for(policy.config, batch), use_cache=False, **positions
+        input_ids=batch.input_ids,
+        attention_mask=mask_for(policy.config, batch),
+        past_key_values=past_key_values,
+        use_cache=past_key_values is not None,
+        **positions,
     ).last_hidden_state
     return output
 

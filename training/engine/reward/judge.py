@@ -19,7 +19,7 @@ from training.engine.reward.files import read_settings
 from training.engine.reward.model import RewardModel
 from training.engine.reward.preference import Reading, differences, read
 from training.engine.rows import Row
-from training.engine.scorer import supports_trees
+from training.engine.scorer import supports_trees, tree_layout
 from training.engine.trees import PromptTree
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ class Judge:
         self._max_length = limit if max_length is None else min(max_length, limit)
         renderer = EncoderRenderer if model.reads_rows else ChatRenderer
         self._renderer: ChatRenderer | EncoderRenderer = renderer(tokenizer, self._max_length)
-        packs = not model.reads_rows and supports_trees(model)
-        self._reading = Reading("tree" if packs else "padded", int(tokenizer.pad_token_id), token_budget)
+        layout = "padded" if model.reads_rows or not supports_trees(model) else tree_layout(model)
+        self._reading = Reading(layout, int(tokenizer.pad_token_id), token_budget)
 
     @classmethod
     def load(cls, path: str | Path, *, dtype: str = "float32", device: str = "cpu", **options: Any) -> Judge:

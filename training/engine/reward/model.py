@@ -126,6 +126,7 @@ class RewardModel(nn.Module):
         states = self._states(batch)
         if self.pooling == "cls":
             return states[:, 0]
+        assert batch.attention_mask is not None
         mask = batch.attention_mask[:, :, None].float()
         return (states * mask).sum(1) / mask.sum(1)
 
@@ -166,7 +167,7 @@ class RewardModel(nn.Module):
         inputs: dict[str, Any] = {"input_ids": batch.input_ids, "attention_mask": mask_for(self.config, batch)}
         if not self.reads_rows:
             inputs["use_cache"] = False
-            if batch.layout == "tree":  # padded rows are counted from 0, as models do by themselves; RoBERTa from 2
+            if batch.layout != "padded":  # padded rows are counted from 0, as models do by themselves; RoBERTa from 2
                 inputs["position_ids"] = batch.position_ids
         elif batch.layout != "padded":
             raise ValueError(f"pooling {self.pooling!r} reads whole rows and needs layout 'padded'")

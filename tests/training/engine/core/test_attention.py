@@ -16,7 +16,7 @@ from training.engine.trees import PromptTree
 
 
 def test_the_block_mask_is_the_boolean_mask(tiny_policy):
-    batch = make_batch(random_trees(5, 2, longest=90), layout="tree", pad_id=0)
+    batch = make_batch(random_trees(5, 2, longest=90), layout="packed", pad_id=0)
     tiny_policy.config._attn_implementation = FLEX
     blocks = mask_for(tiny_policy.config, batch)
     rows, _, width, _ = batch.attention_mask.shape
@@ -29,14 +29,14 @@ def test_the_block_mask_is_the_boolean_mask(tiny_policy):
 
 
 def test_other_layouts_and_models_keep_their_mask(tiny_policy):
-    batch = make_batch(random_trees(2, 2), layout="tree", pad_id=0)
+    batch = make_batch(random_trees(2, 2), layout="packed", pad_id=0)
     assert mask_for(tiny_policy.config, batch) is batch.attention_mask
     padded = make_batch(random_trees(2, 1), layout="padded", pad_id=0)
     assert mask_for(tiny_policy.config, padded) is padded.attention_mask
 
 
 def test_one_completion_to_a_row_needs_no_mask(tiny_policy, monkeypatch):
-    batch = make_batch(rows_of_one(5), layout="tree", pad_id=0)
+    batch = make_batch(rows_of_one(5), layout="packed", pad_id=0)
     assert batch.padding
     plain = []
     attend = torch.nn.functional.scaled_dot_product_attention
@@ -55,7 +55,7 @@ def test_one_completion_to_a_row_needs_no_mask(tiny_policy, monkeypatch):
 def test_several_trees_or_completions_to_a_row_need_their_mask():
     short, long = random_trees(1, 1, longest=3), rows_of_one(1)
     for trees in ([*long, *short, *short], random_trees(3, 2)):
-        assert not make_batch(trees, layout="tree", pad_id=0).causal
+        assert not make_batch(trees, layout="packed", pad_id=0).causal
 
 
 def rows_of_one(count):
@@ -70,7 +70,7 @@ def test_on_a_cpu_it_is_refused(tiny_policy):
 
 @pytest.mark.slow
 def test_flex_attention_gives_the_log_probs_of_sdpa(tiny_policy):
-    batch = make_batch(random_trees(5, 2), layout="tree", pad_id=0)
+    batch = make_batch(random_trees(5, 2), layout="packed", pad_id=0)
     with torch.no_grad():
         expected = score(tiny_policy, batch).logp
         tiny_policy.set_attn_implementation(FLEX)

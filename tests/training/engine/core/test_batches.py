@@ -1,4 +1,4 @@
-"""Packed trees, padded rows and one sequence at a time are three ways to the same numbers."""
+"""Trees one behind another, packed trees, padded rows and single sequences are four ways to the same numbers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.training.engine.core.helpers import gradients, one_at_a_time, random_trees
-from training.engine.batch import FREE_PADDING, make_batch, micro_batches, plan_steps
+from training.engine import batch as batch_module
+from training.engine.batch import FREE_PADDING, MULTIPLE, make_batch, micro_batches, plan_steps
 from training.engine.scorer import score, token_logps
 from training.engine.trees import PromptTree
 
@@ -20,7 +21,7 @@ def test_trees_and_padded_rows_and_single_sequences_agree_in_log_probs_and_gradi
     expected = one_at_a_time(tiny_policy, trees)
     (expected * weights).sum().backward()
     expected_gradients = gradients(tiny_policy)
-    for layout in ("tree", "padded"):
+    for layout in ("tree", "packed", "padded"):
         logp = score(tiny_policy, make_batch(trees, layout=layout, pad_id=0), chunk=7).logp
         (logp * weights).sum().backward()
         assert torch.allclose(logp, expected, rtol=1e-5, atol=1e-5), layout
@@ -31,26 +32,57 @@ def test_trees_and_padded_rows_and_single_sequences_agree_in_log_probs_and_gradi
             assert torch.allclose(found[name], gradient, rtol=1e-5, atol=float(1e-5 * scale) + 1e-7), (layout, name)
 
 
-def test_a_completion_does_not_see_its_neighbour(tiny_policy):
+@pytest.mark.parametrize("layout", ["tree", "packed"])
+def test_a_completion_does_not_see_its_neighbour(tiny_policy, layout):
     tree = random_trees(1, 2, seed=3)[0]
     other = PromptTree(0, tree.prompt, (tree.completions[0], (9, 9, 9, 9)), {})
-    first = score(tiny_policy, make_batch([tree], layout="tree", pad_id=0)).logp[0]
-    second = score(tiny_policy, make_batch([other], layout="tree", pad_id=0)).logp[0]
+    first = score(tiny_policy, make_batch([tree], layout=layout, pad_id=0)).logp[0]
+    second = score(tiny_policy, make_batch([other], layout=layout, pad_id=0)).logp[0]
     assert torch.allclose(first, second, atol=1e-6)
 
 
-def test_without_the_segment_mask_the_numbers_differ(tiny_policy):
+@pytest.mark.parametrize("layout", ["tree", "packed"])
+def test_without_the_segment_mask_the_numbers_differ(tiny_policy, layout):
     # The control of the tests above: a plain causal mask lets the second completion see the first.
-    batch = make_batch(random_trees(3, 2), layout="tree", pad_id=0)
-    plain = torch.ones_like(batch.attention_mask).tril()
+    batch = make_batch(random_trees(3, 2), layout=layout, pad_id=0)
     right = token_logps(tiny_policy, batch)
-    batch.attention_mask.copy_(plain)
+    for mask in [batch.attention_mask] if layout == "packed" else [part.mask for part in batch.parts[:3]]:
+        mask.copy_(torch.ones_like(mask).tril())
     assert (token_logps(tiny_policy, batch) - right).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("completions", [2, 4])
+def test_long_trees_are_cut_into_prompt_and_completions_and_give_the_same_numbers(
+    tiny_policy, completions, monkeypatch
+):
+    trees = random_trees(5, completions, seed=completions)
+    weights = torch.linspace(-1, 1, 5 * completions)
+    found = []
+    for worth in (-1_000_000, 1_000_000):
+        monkeypatch.setattr(batch_module, "ANOTHER_PART", worth)
+        batch = make_batch(trees, layout="tree", pad_id=0)
+        apart = sum(part.behind is not None for part in batch.parts)
+        assert apart == (5 * completions if worth < 0 else 0)
+        logp = score(tiny_policy, batch).logp
+        (logp * weights).sum().backward()
+        found.append((logp.detach(), gradients(tiny_policy)))
+    (cut, slopes), (whole, others) = found
+    torch.testing.assert_close(cut, whole, rtol=1e-5, atol=1e-5)
+    for name, slope in slopes.items():
+        torch.testing.assert_close(slope, others[name], rtol=1e-5, atol=1e-5 * float(others[name].abs().max()))
+
+
+def test_a_tree_is_cut_only_where_that_saves_enough():
+    long = PromptTree(0, tuple(range(4, 204)), (tuple(range(4, 104)),) * 2, {})
+    short = PromptTree(1, tuple(range(4, 64)), (tuple(range(4, 44)),) * 2, {})
+    parts = make_batch([short, long], layout="tree", pad_id=0).parts
+    assert [part.behind for part in parts] == [None, None, (1, 200), (1, 200), None]
+    assert [part.size for part in parts] == [140, 200, 100, 100, 4]
 
 
 def test_the_pad_id_may_be_the_end_token(tiny_policy):
     trees = [PromptTree(0, (5, 6), ((7, 3), (8, 9, 10, 3)), {}), PromptTree(1, (5,), ((3,), (6, 3)), {})]
-    for layout in ("tree", "padded"):
+    for layout in ("tree", "packed", "padded"):
         with_pad = score(tiny_policy, make_batch(trees, layout=layout, pad_id=0)).logp
         with_end = score(tiny_policy, make_batch(trees, layout=layout, pad_id=3)).logp
         assert torch.equal(with_pad, with_end)
@@ -62,7 +94,7 @@ def test_short_trees_share_a_row_and_positions_restart_at_the_end_of_the_prompt(
         PromptTree(1, (20,), ((21,),), {}),
         PromptTree(2, (30, 31, 32), ((33,), (34, 35)), {}),
     ]
-    batch = make_batch(trees, layout="tree", pad_id=0)
+    batch = make_batch(trees, layout="packed", pad_id=0)
     assert batch.input_ids.tolist() == [[30, 31, 32, 33, 34, 35], [10, 12, 13, 14, 20, 21]]
     assert batch.tokens == 12
     assert batch.padding == 0
@@ -77,18 +109,44 @@ def test_short_trees_share_a_row_and_positions_restart_at_the_end_of_the_prompt(
     assert sources == [10, 12, 10, 20, 32, 32, 34]
 
 
+def test_trees_one_behind_another_leave_nothing_empty_but_what_makes_their_number_round():
+    trees = [PromptTree(0, (10,), ((12, 13), (14,)), {}), PromptTree(1, (20, 21), ((22, 23),), {})]
+    batch = make_batch(trees, layout="tree", pad_id=0)
+    assert batch.input_ids.shape == (1, MULTIPLE)
+    assert batch.input_ids[0, :8].tolist() == [10, 12, 13, 14, 20, 21, 22, 23]
+    assert batch.position_ids[0, :8].tolist() == [0, 1, 2, 1, 0, 1, 2, 3]
+    assert [part.size for part in batch.parts] == [4, 4, MULTIPLE - 8]
+    first, *others = [part.mask for part in batch.parts]
+    assert first[0, 0].int().tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 0, 0, 1]]
+    assert others == [None, None]  # one completion sees all that is before it
+    assert (batch.tokens, batch.padding) == (8, MULTIPLE - 8)
+    assert batch.source.tolist() == [0, 1, 0, 5, 6]
+    assert batch.last.tolist() == [2, 3, 7]
+
+
+def test_shapes_come_again_although_lengths_do_not():
+    found = [make_batch(random_trees(9, 2, seed=seed, longest=40), layout="tree", pad_id=0) for seed in range(20)]
+    assert len({batch.tokens for batch in found}) > 10
+    for batch in found:
+        assert batch.input_ids.numel() % MULTIPLE == len(batch.read) % MULTIPLE == 0
+        assert batch.padding < MULTIPLE
+        assert set(batch.source.tolist()) <= set(batch.read.tolist())
+        assert batch.read.tolist() == sorted(set(batch.read.tolist()))
+
+
 def test_packing_wastes_less_than_padding():
     trees = random_trees(24, 2, seed=5)
-    packed = make_batch(trees, layout="tree", pad_id=0)
+    packed = make_batch(trees, layout="packed", pad_id=0)
     padded = make_batch(trees, layout="padded", pad_id=0)
     assert packed.tokens < padded.tokens
     assert packed.padding / packed.input_ids.numel() < 0.2
     assert packed.padding < padded.padding
 
 
-def test_a_tree_without_a_prompt_cannot_be_packed():
+@pytest.mark.parametrize("layout", ["tree", "packed"])
+def test_a_tree_without_a_prompt_cannot_be_packed(layout):
     with pytest.raises(ValueError, match="padded"):
-        make_batch([PromptTree(0, (), ((4, 5),), {})], layout="tree", pad_id=0)
+        make_batch([PromptTree(0, (), ((4, 5),), {})], layout=layout, pad_id=0)
 
 
 @settings(max_examples=60, deadline=None)
@@ -98,7 +156,7 @@ def test_a_tree_without_a_prompt_cannot_be_packed():
     token_budget=st.integers(1, 200),
     seed=st.integers(0, 3),
     epoch=st.integers(0, 3),
-    layout=st.sampled_from(["tree", "padded"]),
+    layout=st.sampled_from(["tree", "packed", "padded"]),
 )
 def test_a_plan_visits_every_tree_once_within_its_budget(count, batch_size, token_budget, seed, epoch, layout):
     trees = random_trees(count, 2, seed=count)
@@ -113,7 +171,7 @@ def test_a_plan_visits_every_tree_once_within_its_budget(count, batch_size, toke
             assert positions <= token_budget or len(part) == 1
 
 
-@pytest.mark.parametrize("layout", ["tree", "padded"])
+@pytest.mark.parametrize("layout", ["packed", "padded"])
 def test_a_micro_batch_ends_where_padding_would_cost_more_than_another_pass(layout):
     trees = random_trees(24, 2, seed=8, longest=200)
     tight, loose = (

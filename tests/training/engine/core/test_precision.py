@@ -59,7 +59,9 @@ def test_layers_that_are_recomputed_give_the_same_gradients_in_bfloat16(tiny_pol
         with bfloat16_weights(tiny_policy):
             score(tiny_policy, batch()).logp.sum().backward()
         found.append(gradients(tiny_policy))
-    assert all(torch.equal(gradient, found[1][name]) for name, gradient in found[0].items())
+    for name, gradient in found[0].items():
+        # Not to the last bit: the last layer is narrowed only where it is not recomputed, and sums change their order.
+        assert (gradient - found[1][name]).norm() < 0.01 * gradient.norm(), name
 
 
 def test_an_update_too_small_for_bfloat16_is_kept(tiny_policy_dir):

@@ -53,7 +53,7 @@ def test_pairs_that_are_too_long_together_are_dropped_and_counted():
         pair_trees(trees[2:], SEPARATOR, report)
 
 
-@pytest.mark.parametrize("layout", ["tree", "padded"])
+@pytest.mark.parametrize("layout", ["tree", "packed", "padded"])
 def test_the_answer_does_not_depend_on_the_order(tiny_policy_dir, layout):
     model = preference_model(tiny_policy_dir)
     for tree in pairs():

@@ -50,7 +50,7 @@ def test_packed_and_padded_values_agree_in_numbers_and_gradients(tiny_policy_dir
     assert supports_trees(model)
     weights = torch.linspace(-1, 1, 5 * completions)
     results = []
-    for layout in ("tree", "padded"):
+    for layout in ("tree", "packed", "padded"):
         found = values(model, make_batch(trees, layout=layout, pad_id=0))
         (found * weights).sum().backward()
         results.append((found.detach(), gradients(model)))
