@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from training.engine.baselines import KtoBaseline, new_baseline
 from training.engine.batch import Batch, Layout, make_batch, micro_batches
+from training.engine.continuation import continues, score_and_continue
 from training.engine.losses import Scores
 from training.engine.movingreference import MovingReference
 from training.engine.objectives import Contribution, Examples, Objective, PolicyObjective, Record
@@ -107,6 +108,13 @@ class Passes:
         self.layout = layout
         self.pad_id = pad_id
         self.device = next(model.parameters()).device
+        # A prompt that was read for its own answer need not be read again for an answer to another prompt.
+        self._reads_on = (
+            isinstance(self.baseline, KtoBaseline)
+            and layout == "tree"
+            and self.world.size == 1
+            and continues(model, pad_id=pad_id)
+        )
         self._low_precision = dtype == "bfloat16" and not shard  # FSDP2 casts for itself
 
     def batch(self, trees: Sequence[PromptTree]) -> Batch:
@@ -137,7 +145,8 @@ class Passes:
         `between` is called after each micro-batch, so that long evaluations can be stopped.
         """
         sums = Sums()
-        baseline = self._measured(examples, micro_batches, training=backward)
+        together = self._reads_on and len(micro_batches) == 1 and examples.mismatched is not None
+        baseline = None if together else self._measured(examples, micro_batches, training=backward)
         whole = WholeStep(self, examples, micro_batches) if self.objective.method.whole_step else None
         weights = [self._weight(examples, indices) for indices in micro_batches]
         # Processes average their gradients, and the divisor is that of all of them together.
@@ -152,7 +161,11 @@ class Passes:
                 self._precision(self.model),
                 self.world.syncing(self.unit, last=last),
             ):
-                if whole:
+                if together:
+                    work = partial(
+                        self._with_mismatched, examples, indices, batch=batch, reference=reference, training=backward
+                    )
+                elif whole:
                     work = partial(whole.contribution, indices=indices, batch=batch, reference=reference)
                 else:
                     work = partial(self.objective, batch=batch, reference=reference, baseline=baseline, step=step)
@@ -224,9 +237,34 @@ class Passes:
             if counts:
                 policy.append(logps)
                 reference.append(self._beside(examples.mismatched_reference, [step[number] for number in group]))
+        return self._kto_baseline(training=training).update(torch.cat(policy), torch.cat(reference))
+
+    def _with_mismatched(
+        self,
+        examples: Examples,
+        indices: Sequence[int],
+        model: nn.Module,
+        *,
+        batch: Batch,
+        reference: Tensor | None,
+        training: bool,
+    ) -> Contribution:
+        """The sums of a step that is one batch, with its baseline measured on the way."""
+        assert isinstance(self.objective, PolicyObjective)
+        assert examples.mismatched is not None
+        others = [examples.mismatched[index] for index in indices]
+        scores, logps = score_and_continue(
+            model, batch, others, pad_id=self.pad_id, reference=reference, extras=self.objective.extras
+        )
+        known = self._beside(examples.mismatched_reference, indices) if any(others) else logps
+        baseline = self._kto_baseline(training=training).update(logps, known)
+        return self.objective.contribution(batch.trees, scores, baseline)
+
+    def _kto_baseline(self, *, training: bool) -> KtoBaseline:
+        """That of the run in training, and one of its own for everything else."""
         baseline = self.baseline if training else KtoBaseline()
         assert isinstance(baseline, KtoBaseline)
-        return baseline.update(torch.cat(policy), torch.cat(reference))
+        return baseline
 
     def _beside(self, kept: Sequence[Tensor | None] | None, indices: Sequence[int]) -> Tensor:
         """What is kept beside these examples, flat, on the model's device."""

@@ -125,10 +125,13 @@ class PolicyObjective(Objective):
     def __call__(
         self, model: nn.Module, batch: Batch, *, reference: Tensor | None, baseline: Tensor | None, step: int
     ) -> Contribution:
-        scores = self.scores(model, batch, reference)
-        loss = self.losses(batch.trees, scores, baseline).sum()
+        return self.contribution(batch.trees, self.scores(model, batch, reference), baseline)
+
+    def contribution(self, trees: Sequence[PromptTree], scores: Scores, baseline: Tensor | None) -> Contribution:
+        """The sums of one batch, of which the policy says ``scores``."""
+        loss = self.losses(trees, scores, baseline).sum()
         with torch.no_grad():
-            return Contribution(loss, self.sums(batch.trees, scores, baseline), self.record(scores))
+            return Contribution(loss, self.sums(trees, scores, baseline), self.record(scores))
 
     def first_loss(self, trees: Sequence[PromptTree]) -> float | None:
         """Known when the loss looks at log-ratios only, that is, when it is the same at any level of log-probs."""

@@ -12,9 +12,11 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from tests.training.engine.core.helpers import gradients, one_at_a_time, random_trees
 from training.engine.adapters import add_adapters
 from training.engine.batch import make_batch
+from training.engine.continuation import continues, score_and_continue
 from training.engine.errors import EngineError
 from training.engine.modelfiles import load_policy, load_reward, save_policy
 from training.engine.scorer import score, supports_trees
+from training.engine.trees import PromptTree
 
 SIZES: dict[str, Any] = {
     "vocab_size": 416,
@@ -90,12 +92,24 @@ def test_log_probs_and_gradients_are_those_of_the_plain_model(folder_of, kind):
     expected.square().sum().backward()
     slopes = gradients(plain)
     largest = max(slope.abs().max() for slope in slopes.values())
-    for layout in ("padded", "tree") if packed else ("padded",):
+    for layout in ("padded", "tree", "packed") if packed else ("padded",):
         found = score(model, make_batch(trees, layout=layout, pad_id=0)).logp
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
         found.square().sum().backward()
         for name, slope in gradients(model).items():
             torch.testing.assert_close(slope, slopes[name], rtol=1e-3, atol=1e-5 * largest, msg=f"{layout} {name}")
+
+
+@pytest.mark.parametrize("kind", [kind for kind, (_, packed) in MODELS.items() if packed])
+def test_models_that_take_trees_read_on_behind_their_prompts(folder_of, kind):
+    model, _ = load_policy(folder_of(kind, MODELS[kind][0]))
+    assert continues(model, pad_id=0)
+    trees = random_trees(4, completions=1, seed=2)
+    others = [PromptTree(0, tree.prompt, random_trees(1, 1, seed=9)[0].completions, {}) for tree in trees]
+    batch = make_batch(trees, layout="tree", pad_id=0)
+    with torch.no_grad():
+        _, found = score_and_continue(model, batch, others, pad_id=0)
+        torch.testing.assert_close(found, one_at_a_time(model, others), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "mixtral"])
