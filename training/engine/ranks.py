@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from training.engine.errors import EngineError
+from training.engine.console import say
+from training.engine.errors import Cancelled, EngineError
 from training.engine.losses import LOSSES
 from training.engine.progress import Progress
 from training.engine.runfolder import RunFolder
 from training.engine.spec import Spec
 
 GRACE_SECONDS = 60.0
+NOTICE_SECONDS = 15.0  # for the first process to notice by itself that another one is gone
+FINE = (None, 0, 3)  # at work, done, stopped: see the exit codes of the command line
 
 
 def run_folder(path: Path) -> RunFolder:
@@ -57,10 +62,11 @@ class _Silence(Progress):
 
 
 @contextmanager
-def followers(count: int, folder: Path) -> Iterator[None]:
+def followers(count: int, folder: RunFolder) -> Iterator[None]:
     """Within, `count` - 1 further processes do the run of `folder` along with this one, which is the first of them.
 
-    Nothing is started where a launcher (torchrun, `accelerate launch`) already did.
+    EngineError where one of them is lost. Where this one waits for it all the same, deaf to signals, it is ended with
+    the same words in error.json. Nothing is started where a launcher (torchrun, `accelerate launch`) already did.
     """
     if count == 1 or "WORLD_SIZE" in os.environ:
         yield
@@ -69,7 +75,7 @@ def followers(count: int, folder: Path) -> Iterator[None]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     world = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    command = [sys.executable, *program(), "run", str(folder / "spec.json"), "--out", str(folder)]
+    command = [sys.executable, *program(), "run", str(folder.path / "spec.json"), "--out", str(folder.path)]
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     started = [
@@ -82,10 +88,19 @@ def followers(count: int, folder: Path) -> Iterator[None]:
     ]
     os.environ.update(world, RANK="0", LOCAL_RANK="0")
     finished = False
+    over = threading.Event()
+    threading.Thread(target=_watch, args=(started, folder, over), daemon=True).start()
     try:
         yield
         finished = True
+    except (EngineError, Cancelled):
+        raise
+    except Exception as error:
+        if lost := _lost(started):
+            raise EngineError(lost) from error
+        raise
     finally:
+        over.set()
         for name in (*world, "RANK", "LOCAL_RANK"):
             os.environ.pop(name, None)
         for process in started:
@@ -94,6 +109,30 @@ def followers(count: int, folder: Path) -> Iterator[None]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _watch(started: Sequence[subprocess.Popen[bytes]], folder: RunFolder, over: threading.Event) -> None:
+    while not over.wait(0.5):
+        lost = _lost(started)
+        if lost and not over.wait(NOTICE_SECONDS):
+            folder.refuse(EngineError(lost))
+            say(f"Failed: {lost}")
+            for process in started:
+                process.kill()
+            os._exit(1)
+
+
+def _lost(started: Sequence[subprocess.Popen[bytes]]) -> str | None:
+    """What became of the first process that ended as none should, and the cure; None where all is well."""
+    for rank, process in enumerate(started, 1):
+        code = process.poll()
+        if code not in FINE:
+            which = f"Process {rank + 1} of {len(started) + 1}"
+            if code is not None and code < 0:
+                name = signal.Signals(-code).name
+                return f"{which} was killed ({name}), often for want of memory. Run it again with a lower token_budget."
+            return f"{which} ended with exit code {code}; crash-{rank}.log may say why. Run it again to go on."
+    return None
 
 
 def program() -> list[str]:

@@ -31,7 +31,7 @@ def run(spec: Spec, folder: RunFolder, *, stop: Stop) -> dict[str, Any]:
     Where the spec asks for several processes, the others are started here; only the first one writes.
     """
     keep_freed_memory()
-    with followers(spec.config["processes"], folder.path):
+    with followers(spec.config["processes"], folder):
         try:
             return _run(spec, folder, stop=stop)
         finally:

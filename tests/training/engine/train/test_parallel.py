@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.training.engine.train.conftest import curve, result_of, run, write_spec
+from training.engine.files import read_json
 from training.engine.runfolder import is_done
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -56,3 +57,27 @@ def test_a_launcher_may_start_the_processes(tmp_path, tiny_policy_dir, launcher)
     assert run(spec, tmp_path / "one") == 0
     launched(spec, tmp_path / "two", launcher=("-m", *launcher.split()))
     assert_alike(tmp_path / "two", tmp_path / "one")
+
+
+LOSING = """
+import os, signal, sys
+from training.engine import cli, ranks
+
+ranks.NOTICE_SECONDS = 1.0
+if "RANK" in os.environ:
+    os.kill(os.getpid(), signal.SIGKILL)
+ranks.program = lambda: [__file__]
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_a_process_that_is_lost_at_the_start_ends_the_run_with_a_sentence(tmp_path, tiny_policy_dir):
+    spec = write_spec(tmp_path / "in", "dpo", tiny_policy_dir, processes=2)
+    script = tmp_path / "losing.py"
+    script.write_text(LOSING)
+    command = [sys.executable, str(script), "run", str(spec), "--out", str(tmp_path / "out")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    # Without the watch the first process waits for the other one for half an hour.
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "Process 2 of 2 was killed (SIGKILL)" in read_json(tmp_path / "out" / "error.json")["message"]
