@@ -11,7 +11,8 @@ from typing import BinaryIO
 from annotate.imports import csvfiles, jsonfiles, parquetfiles
 from annotate.imports.jsonfiles import Read
 from annotate.imports.limits import MIB
-from annotate.imports.opening import BOM, head_of, no_table, open_content, refuse_others
+from annotate.imports.opening import BOM, KINDS, head_of, no_table, open_content, refuse_others
+from annotate.imports.problems import Unreadable
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,20 @@ def reading(path: Path) -> Iterator[Reading]:
         if head.startswith(parquetfiles.MAGIC):
             table = parquetfiles.open_parquet(stack.enter_context(_seekable(stream)))
             total = max(table.metadata.num_rows, 1)
-            rows = _Counted(parquetfiles.read_parquet(table))
+            rows = _Counted(_some(parquetfiles.read_parquet(table)))
             yield Reading(rows, lambda: min(rows.count / total, 1.0))
             return
         refuse_others(head)
-        yield Reading(_text_rows(stream, head), lambda: min(file.tell() / size, 1.0))
+        yield Reading(_some(_text_rows(stream, head)), lambda: min(file.tell() / size, 1.0))
+
+
+def _some(rows: Iterator[Read]) -> Iterator[Read]:
+    """The rows. Raises Unreadable where there are none: whoever imports such a file meant another one."""
+    row = None
+    for row in rows:
+        yield row
+    if row is None:
+        raise Unreadable(f"There are no rows in the file. Upload rows as {KINDS}.")
 
 
 def check_head(head: bytes) -> None:

@@ -138,6 +138,26 @@ def test_a_csv_with_a_bad_header_is_refused(project, header, says):
         import_bytes(project, f"{header}\nx,y\n".encode())
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"[]", b"prompt,chosen,rejected\n", gzip.compress(b"[\n]")],
+    ids=["list", "header alone", "packed"],
+)
+def test_a_file_without_rows_is_refused(project, content):
+    with pytest.raises(JobFailed, match="no rows"):
+        import_bytes(project, content)
+
+
+def test_a_parquet_file_without_rows_is_refused(project):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(ROWS).slice(0, 0), out)
+    with pytest.raises(JobFailed, match="no rows"):
+        import_bytes(project, out.getvalue())
+
+
 def test_parquet_values_become_what_json_would_say(project):
     import datetime
     import decimal
