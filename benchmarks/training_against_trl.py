@@ -171,14 +171,14 @@ def levers(bench: Bench) -> list[dict[str, Any]]:
 
     step, tree = 2 * 8 * 300, 180 + 2 * 120
     variants: Variants = {
-        "+ trees packed into rows": engine(layout="tree"),
+        "+ a whole step to a pass": engine(layout="tree"),
         "TRL, reference in the loop": peer(ours, "dpo", profile=True),
         "TRL, reference before": peer(ours, "dpo", profile=True, precompute_ref_log_probs=True),
         "plain loop, reference in the loop": ("plain", {**ours, "reference_in_loop": True}),
         "plain loop, reference before": ("plain", {**ours, "reference_in_loop": False}),
         "engine: completions projected only, recomputed": engine(layout="padded", token_budget=step),
         "+ sorted by length, small passes": engine(layout="padded", token_budget=step // 4),
-        "+ prompts shared, a tree to a pass": engine(layout="tree", token_budget=tree),
+        "+ prompts shared, no padding, a tree to a pass": engine(layout="tree", token_budget=tree),
     }
     order = [*list(variants)[1:], next(iter(variants))]
     if has_bfloat16(torch.device("cpu")):
