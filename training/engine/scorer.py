@@ -176,11 +176,12 @@ def _hidden_states(policy: Any, batch: Batch, past_key_values: Any = None) -> Te
     """[R, T, D] from the layers below the vocabulary projection (or from a bare backbone)."""
     # Padded rows are counted from 0, as models do by themselves; some take no positions at all.
     positions = {} if batch.layout == "padded" else {"position_ids": batch.position_ids}
+    cache = {} if past_key_values is None else {"past_key_values": past_key_values}
     output: Tensor = policy.base_model(
         input_ids=batch.input_ids,
         attention_mask=mask_for(policy.config, batch),
-        past_key_values=past_key_values,
         use_cache=past_key_values is not None,
+        **cache,
         **positions,
     ).last_hidden_state
     return output
