@@ -11,7 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 
-from annotate.models import Annotator, Completion, Item, ItemCompletion, Judgement, Slot
+from annotate.models import Annotator, Completion, Item, ItemCompletion, Judgement, Skip, Slot
 from annotate.services.content import text_sha256
 from annotate.services.leases import AlreadyJudged, NotCurrent, SubmissionReused, check_token, display_order
 from annotate.services.slots import lease_instead, lease_of, settle
@@ -126,6 +126,7 @@ def withdraw_judgement(*, judgement: Judgement, annotator: Annotator, source: st
         if after is None:
             new.pk = None
             new.save(force_insert=True)
+            _unskip(judgement)
             if judgement.slot is not None and not judgement.over_quota:
                 done = Q(state=Slot.State.DONE, annotator=annotator)
                 lease_instead(slot=judgement.slot, annotator=annotator, guard=done)
@@ -161,11 +162,16 @@ def _finish(slot: Slot, new: Judgement) -> int | None:
     }
     if Slot.objects.filter(mine, pk=slot.pk).update(**done):
         return slot.pk
+    _unskip(new)  # it was skipped perhaps, and is answered all the same from an older tab
     other = Slot.objects.filter(mine, item=slot.item_id).values_list("pk", flat=True).first()
     for pk, guard in ((other, mine), (slot.pk, Q(state=Slot.State.OPEN))):
         if pk and Slot.objects.filter(guard, pk=pk).update(**done):
             return pk
     return None
+
+
+def _unskip(judgement: Judgement) -> None:
+    Skip.objects.filter(item=judgement.item_id, annotator=judgement.annotator_id).delete()
 
 
 def _stored(submission_id: uuid.UUID, annotator: Annotator, payload: str) -> Judgement | None:

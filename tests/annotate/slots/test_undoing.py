@@ -51,6 +51,16 @@ def test_a_judged_item_cannot_be_skipped(project, ann):
     assert broken() == []
 
 
+def test_an_answer_from_an_older_tab_takes_the_skip_back(project, ann):
+    make_item(project)
+    slot = claim(project, ann)
+    skip(slot, ann)
+    judged = submit(fresh(slot), ann, lease_token=slot.lease_token, verdict=left_wins(slot)).judgement
+    assert not Skip.objects.exists()
+    assert withdraw(judged, ann).pk == slot.pk
+    assert broken() == []
+
+
 def test_undoing_a_skip_leases_the_item_again(project, ann):
     make_item(project)
     slot = claim(project, ann)
