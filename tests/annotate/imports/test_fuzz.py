@@ -60,7 +60,7 @@ def check_problem(field, message):
 
 
 def outcomes(content, path):
-    """Reads as an import does; the number of rows that could be stored."""
+    """Reads as an import does. Fails for any error that is not told as a problem with its field and its cure."""
     path.write_bytes(content)
     try:
         with reading(path) as source:
