@@ -1,7 +1,7 @@
 """From the judgements of one item to the rows of a dataset. Pure functions over plain dictionaries."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from exports.recipe import Recipe
@@ -18,7 +18,8 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One item with its counted judgements: `verdicts` in the order in which they were given."""
+    """One item with its counted judgements: `verdicts` in the order in which they were given, `judgements` their ids,
+    `annotators` by whom. `slice` is the part of the data that it belongs to, `group` whose judgements these are."""
 
     key: str
     prompt_sha256: str
@@ -27,15 +28,40 @@ class Judged:
     candidates: tuple[Candidate, ...]
     verdicts: tuple[dict[str, Any], ...]
     judgements: tuple[int, ...]
+    annotators: tuple[str, ...]
+    slice: str | None = None
+    group: str | None = None
+
+    @property
+    def id(self) -> str:
+        return self.key if self.group is None else f"{self.key}:{self.group}"
 
     def common(self) -> dict[str, Any]:
         return {
+            "slice": self.slice,
+            "group": self.group,
             "prompt_sha256": self.prompt_sha256,
             "prompt": self.prompt,
             "weight": 1.0,
             "n_judgements": len(self.verdicts),
             "judgements": list(self.judgements),
         }
+
+
+def by_group(judged: Judged, recipe: Recipe) -> Iterator[Judged]:
+    """The item once for each of the recipe's groups that judged it, and last for those in none; as it is where the
+    recipe has no groups."""
+    group_of = {name: group for group, names in recipe.groups.items() for name in names}
+    for group in (*recipe.groups, None):
+        said = [n for n, annotator in enumerate(judged.annotators) if group_of.get(annotator) == group]
+        if said:
+            yield replace(
+                judged,
+                group=group,
+                verdicts=tuple(judged.verdicts[n] for n in said),
+                judgements=tuple(judged.judgements[n] for n in said),
+                annotators=tuple(judged.annotators[n] for n in said),
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +117,7 @@ def pairwise_rows(judged: Judged, recipe: Recipe) -> Iterator[dict[str, Any]]:
     if votes.strength is not None:
         margin = max(0.0, (votes.strength if first_wins else -votes.strength) / 3)
     yield {
-        "id": judged.key,
+        "id": judged.id,
         **judged.common(),
         "chosen": chosen.text,
         "rejected": rejected.text,
@@ -117,7 +143,7 @@ def binary_rows(judged: Judged, recipe: Recipe) -> Iterator[dict[str, Any]]:
             continue
         label = ups >= downs
         yield {
-            "id": f"{judged.key}:{candidate.uid}",
+            "id": f"{judged.id}:{candidate.uid}",
             **judged.common(),
             "completion": candidate.text,
             "label": label,
@@ -171,4 +197,6 @@ def _thumbs(judged: Judged, uid: str) -> tuple[int, int]:
     return ups, downs
 
 
+# The kinds of which a row can be what one group of annotators said.
+GROUPED = ("pairwise", "binary")
 ROWS = {"pairwise": pairwise_rows, "binary": binary_rows, "demonstration": demonstration_rows}

@@ -32,6 +32,20 @@ class DatasetForm(forms.Form):
         ],
         help_text="Only for a dataset of demonstrations.",
     )
+    slice = forms.CharField(
+        label="Slices by",
+        required=False,
+        max_length=100,
+        help_text="A key that rows brought beside their content, such as category. Reward models are measured on each "
+        "of its values by itself.",
+    )
+    groups = forms.CharField(
+        label="Groups of annotators",
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3, "placeholder": "experts: kim, lee"}),
+        help_text="One to a line, for pairs and thumbs. The votes of each become rows of their own, and a reward model "
+        "learns what the groups share and what sets them apart.",
+    )
     validation = forms.FloatField(label="Share of prompts for validation", min_value=0, max_value=0.9, initial=0.1)
     test = forms.FloatField(label="Share of prompts for the test", min_value=0, max_value=0.9, initial=0.1)
     seed = forms.IntegerField(label="Seed of the split", min_value=0, initial=0)
@@ -42,7 +56,18 @@ class DatasetForm(forms.Form):
         kinds = [(kind.value, kind.label) for kind in Dataset.Kind if kind in possible]
         self.fields["kind"] = forms.ChoiceField(choices=kinds)
 
+    def clean_groups(self) -> dict[str, list[str]]:
+        groups: dict[str, list[str]] = {}
+        for line in filter(str.strip, self.cleaned_data["groups"].splitlines()):
+            name, colon, annotators = (part.strip() for part in line.partition(":"))
+            if not colon:
+                raise forms.ValidationError(f"“{name}” has no colon. Write a group as in: experts: kim, lee.")
+            if name in groups:
+                raise forms.ValidationError(f"The group “{name}” has two lines. Write its annotators into one.")
+            groups[name] = [annotator for part in annotators.split(",") if (annotator := part.strip())]
+        return groups
+
     def recipe(self) -> dict[str, Any]:
         """The recipe that the checked form describes."""
         recipe = {name: value for name, value in self.cleaned_data.items() if name not in {"name", "kind"}}
-        return {name: value for name, value in recipe.items() if value not in ([], None)}
+        return {name: value for name, value in recipe.items() if value not in ([], {}, "", None)}

@@ -43,6 +43,7 @@ def _row(tiers: list[list[Candidate]], shares: dict[str, float], items: Sequence
     about = [item for item in items if len(uids & {candidate.uid for candidate in item.candidates}) > 1]
     judgements = sorted(judgement for item in about for judgement in item.judgements)
     sha256 = items[0].prompt_sha256
+    slices = {item.slice for item in about}
     return {
         "id": item_key(sha256, ((text_sha256(candidate.text), candidate.model) for _, candidate in ordered)),
         "prompt_sha256": sha256,
@@ -52,6 +53,7 @@ def _row(tiers: list[list[Candidate]], shares: dict[str, float], items: Sequence
         "scores": [shares[candidate.uid] for _, candidate in ordered],
         "completion_uids": [candidate.uid for _, candidate in ordered],
         "models": [candidate.model for _, candidate in ordered],
+        "slice": slices.pop() if len(slices) == 1 else None,
         "weight": 1.0,
         "n_judgements": len(judgements),
         "judgements": judgements,

@@ -1,11 +1,14 @@
 """The recipe of a dataset: which judgements count, how several become one, and how prompts are split."""
 
-from dataclasses import asdict, dataclass, fields
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 AGGREGATIONS = ("majority", "soft")
 JUDGES = ("all", "people")
 DEMONSTRATIONS = ("edits", "chosen", "thumbs_up")
+GROUP_NAME_LENGTH = 60
 
 
 class RecipeError(ValueError):
@@ -30,6 +33,11 @@ class Recipe:
     pairs_as_labels binary only: the better completion of a pair is a thumbs up, the worse a thumbs down,
                     and “both bad” two thumbs down.
     demonstrations  demonstration only: corrections by people, chosen completions, completions with a thumbs up.
+    slice           a key that rows brought beside their content, such as “category”: its value becomes the column
+                    `slice`, and reward models are measured on each value by itself.
+    groups          pairs and thumbs: names of groups, and the annotators in each. An item becomes a row for every group
+                    that judged it, with the column `group`, and one without it for what all others said; a reward
+                    model then learns what the groups share and what sets them apart.
     validation, test, seed: the share of prompts in each split, and what the split is drawn from.
     """
 
@@ -39,12 +47,15 @@ class Recipe:
     over_quota: bool = False
     pairs_as_labels: bool = False
     demonstrations: tuple[str, ...] = ("edits",)
+    slice: str = ""
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     validation: float = 0.1
     test: float = 0.1
     seed: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self) | {"demonstrations": list(self.demonstrations)}
+        groups = {name: list(annotators) for name, annotators in self.groups.items()}
+        return asdict(self) | {"demonstrations": list(self.demonstrations), "groups": groups}
 
 
 def read_recipe(data: Any) -> Recipe:
@@ -54,15 +65,16 @@ def read_recipe(data: Any) -> Recipe:
     known = {field.name for field in fields(Recipe)}
     if unknown := sorted(set(data) - known):
         raise RecipeError(unknown[0], f"is not part of a recipe. Known are {', '.join(sorted(known))}.")
-    recipe = Recipe(
-        **{**data, **({"demonstrations": _words(data["demonstrations"])} if "demonstrations" in data else {})}
-    )
+    readers = {"demonstrations": _words, "groups": _groups}
+    recipe = Recipe(**data | {name: read(data[name]) for name, read in readers.items() if name in data})
     _one_of("aggregation", recipe.aggregation, AGGREGATIONS)
     _one_of("judges", recipe.judges, JUDGES)
     for word in recipe.demonstrations:
         _one_of("demonstrations", word, DEMONSTRATIONS)
     _whole("min_judgements", recipe.min_judgements, minimum=1)
     _whole("seed", recipe.seed, minimum=0)
+    if not isinstance(recipe.slice, str):
+        raise RecipeError("slice", "write the name of a key, such as “category”.")
     for name in ("over_quota", "pairs_as_labels"):
         if not isinstance(getattr(recipe, name), bool):
             raise RecipeError(name, "write true or false.")
@@ -79,6 +91,21 @@ def _words(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not value:
         raise RecipeError("demonstrations", f"write a list of at least one of {', '.join(DEMONSTRATIONS)}.")
     return tuple(dict.fromkeys(value))
+
+
+def _groups(value: Any) -> dict[str, tuple[str, ...]]:
+    example = 'such as {"experts": ["kim", "lee"], "crowd": ["w1"]}'
+    if not isinstance(value, dict):
+        raise RecipeError("groups", f"write the annotators of each group, {example}.")
+    for name, annotators in value.items():
+        if not name.strip() or len(name) > GROUP_NAME_LENGTH:
+            raise RecipeError("groups", f"the name of a group has 1 to {GROUP_NAME_LENGTH} characters.")
+        if not isinstance(annotators, list | tuple) or not annotators or not all(type(a) is str for a in annotators):
+            raise RecipeError("groups", f"“{name}” needs a list of the names of annotators, {example}.")
+    often = Counter(annotator for annotators in value.values() for annotator in annotators)
+    if twice := [annotator for annotator, count in often.items() if count > 1]:
+        raise RecipeError("groups", f"“{twice[0]}” stands there twice; an annotator belongs to one group.")
+    return {name: tuple(annotators) for name, annotators in value.items()}
 
 
 def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:

@@ -13,10 +13,11 @@ from django.utils import timezone
 
 from annotate.models import ItemCompletion, Judgement
 from annotate.selectors import current_judgements
-from exports.aggregate import ROWS, Candidate, Judged
+from exports.aggregate import GROUPED, ROWS, Candidate, Judged, by_group
 from exports.listwise import listwise_rows
 from exports.models import Dataset, DatasetVersion, VersionJudgement
 from exports.recipe import Recipe, read_recipe
+from exports.slices import SliceFinder
 from exports.splits import SPLITS, split_of
 from exports.writers.version_files import VersionWriter
 from feedback_site.jobs.context import JobContext, JobFailed
@@ -91,8 +92,9 @@ def write_files(*, version: DatasetVersion, recipe: Recipe, folder: Path, watch:
     rows: Counter[str] = Counter()
     prompts: dict[str, set[str]] = {split: set() for split in SPLITS}
     seen = 0
+    finder = SliceFinder(recipe.slice)
     with VersionWriter(folder, kind=version.dataset.kind) as writer:
-        for sha256, group in groupby(judged_items(version), key=lambda judged: judged.prompt_sha256):
+        for sha256, group in groupby(judged_items(version, finder), key=lambda judged: judged.prompt_sha256):
             items = list(group)
             seen += sum(len(judged.verdicts) for judged in items)
             enough = [judged for judged in items if len(judged.verdicts) >= recipe.min_judgements]
@@ -104,6 +106,7 @@ def write_files(*, version: DatasetVersion, recipe: Recipe, folder: Path, watch:
             watch(0.95 * seen / max(total, 1), f"{seen} of {total} judgements")
     if not rows:
         raise JobFailed(_why_empty(version, total))
+    finder.check_found()
     counts = {
         "judgements": total,
         "rows": {split: rows[split] for split in SPLITS},
@@ -116,16 +119,26 @@ def _rows(kind: str, items: list[Judged], recipe: Recipe) -> Iterator[dict[str, 
     """The rows of one prompt: of each item by itself, or of all of them together for lists."""
     if kind == Dataset.Kind.LISTWISE:
         return listwise_rows(items, recipe)
+    if kind in GROUPED:
+        items = [part for judged in items for part in by_group(judged, recipe)]
     return chain.from_iterable(ROWS[kind](judged, recipe) for judged in items)
 
 
-def judged_items(version: DatasetVersion) -> Iterator[Judged]:
+def judged_items(version: DatasetVersion, finder: SliceFinder) -> Iterator[Judged]:
     """The frozen judgements, item by item, in an order that depends on their content only."""
     rows = (
         Judgement.objects.filter(versions__version=version)
         .order_by("item__prompt__sha256", "item__key", "id")
         .values_list(
-            "item_id", "id", "verdict", "item__key", "item__kind", "item__prompt__sha256", "item__prompt__messages"
+            "item_id",
+            "id",
+            "verdict",
+            "annotator__name",
+            "item__key",
+            "item__kind",
+            "item__prompt__sha256",
+            "item__prompt__messages",
+            *finder.columns,
         )
         .iterator(chunk_size=2000)
     )
@@ -133,7 +146,7 @@ def judged_items(version: DatasetVersion) -> Iterator[Judged]:
     while chunk := list(_take(groups, ITEMS_AT_ONCE)):
         candidates = _candidates([item for item, _ in chunk])
         for item, members in chunk:
-            _, _, _, key, kind, sha256, messages = members[0]
+            _, _, _, _, key, kind, sha256, messages, *described = members[0]
             yield Judged(
                 key=key,
                 prompt_sha256=sha256,
@@ -142,6 +155,8 @@ def judged_items(version: DatasetVersion) -> Iterator[Judged]:
                 candidates=tuple(candidates[item]),
                 verdicts=tuple(row[2] for row in members),
                 judgements=tuple(row[1] for row in members),
+                annotators=tuple(row[3] for row in members),
+                slice=finder.slice_of(described),
             )
 
 

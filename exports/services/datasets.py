@@ -6,9 +6,10 @@ from django.db import IntegrityError, transaction
 from django.db.models import Max
 
 from annotate.access import job_scope
-from annotate.models import Project
+from annotate.models import Annotator, Project
+from exports.aggregate import GROUPED
 from exports.models import Dataset, DatasetVersion
-from exports.recipe import RecipeError, read_recipe
+from exports.recipe import Recipe, RecipeError, read_recipe
 from feedback_site.accounts.models import User
 from feedback_site.jobs.services import enqueue
 
@@ -24,6 +25,8 @@ POSSIBLE = {
     Project.Kind.LISTWISE: {Dataset.Kind.LISTWISE},
     Project.Kind.BINARY: {Dataset.Kind.BINARY, Dataset.Kind.DEMONSTRATION},
 }
+# How many annotators an error names.
+NAMES_SHOWN = 10
 
 
 class DatasetError(ValueError):
@@ -47,14 +50,31 @@ def create_dataset(
             raise DatasetError("recipe.pairs_as_labels", "Pairs become labels only with pairs_as_labels: true.")
         recipe = recipe | {"pairs_as_labels": True}
     try:
-        checked = read_recipe(recipe).as_json()
+        checked = read_recipe(recipe)
+        _check_groups(project, kind, checked)
     except RecipeError as error:
         raise DatasetError(f"recipe.{error.field}", error.message) from None
     try:
         with transaction.atomic():
-            return Dataset.objects.create(project=project, name=name, kind=kind, recipe=checked, created_by=created_by)
+            return Dataset.objects.create(
+                project=project, name=name, kind=kind, recipe=checked.as_json(), created_by=created_by
+            )
     except IntegrityError:
         raise DatasetError("name", f"This project has a dataset “{name}” already; choose another name.") from None
+
+
+def _check_groups(project: Project, kind: str, recipe: Recipe) -> None:
+    """RecipeError for groups that cannot become rows: in kinds without them, or of people who never judged here."""
+    if recipe.groups and kind not in GROUPED:
+        raise RecipeError(
+            "groups", f"{kind.capitalize()} rows have no group; only those of {' and '.join(GROUPED)} datasets do."
+        )
+    named = {name for annotators in recipe.groups.values() for name in annotators}
+    known = set(Annotator.objects.filter(project=project).values_list("name", flat=True)) if named else set()
+    if strangers := sorted(named - known):
+        there = ", ".join(f"“{name}”" for name in sorted(known)[:NAMES_SHOWN]) or "nobody yet"
+        more = f" and {len(known) - NAMES_SHOWN:,} more" if len(known) > NAMES_SHOWN else ""
+        raise RecipeError("groups", f"Nobody called “{strangers[0]}” has judged here. Who has: {there}{more}.")
 
 
 def start_build(*, dataset: Dataset, created_by: User | None) -> DatasetVersion:

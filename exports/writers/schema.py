@@ -10,6 +10,9 @@ COMMON = [
     ("prompt_sha256", pa.string()),
     ("prompt", MESSAGES),
 ]
+# What reward models are measured by, and whose judgement the row is.
+SLICE = ("slice", pa.string())
+GROUP = ("group", pa.string())
 TRACE = [("weight", pa.float64()), ("n_judgements", pa.int32()), ("judgements", pa.list_(pa.int64()))]
 
 SCHEMAS = {
@@ -28,6 +31,8 @@ SCHEMAS = {
             ("rejected_completion", pa.string()),
             ("chosen_model", pa.string()),
             ("rejected_model", pa.string()),
+            SLICE,
+            GROUP,
             *TRACE,
         ]
     ),
@@ -39,6 +44,7 @@ SCHEMAS = {
             ("scores", pa.list_(pa.float64())),
             ("completion_uids", pa.list_(pa.string())),
             ("models", pa.list_(pa.string())),
+            SLICE,
             *TRACE,
         ]
     ),
@@ -52,6 +58,8 @@ SCHEMAS = {
             ("votes_down", pa.int32()),
             ("completion_uid", pa.string()),
             ("model", pa.string()),
+            SLICE,
+            GROUP,
             *TRACE,
         ]
     ),

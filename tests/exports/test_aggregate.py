@@ -1,10 +1,10 @@
-from exports.aggregate import Candidate, Judged, binary_rows, count_votes, demonstration_rows, pairwise_rows
+from exports.aggregate import Candidate, Judged, binary_rows, by_group, count_votes, demonstration_rows, pairwise_rows
 from exports.recipe import Recipe
 
 A, B = Candidate("a", "Answer A", "m1"), Candidate("b", "Answer B", "m2")
 
 
-def judged(*verdicts, kind="pairwise", candidates=(A, B)):
+def judged(*verdicts, kind="pairwise", candidates=(A, B), annotators=()):
     return Judged(
         key="k",
         prompt_sha256="0" * 64,
@@ -13,6 +13,7 @@ def judged(*verdicts, kind="pairwise", candidates=(A, B)):
         candidates=candidates,
         verdicts=tuple(verdicts),
         judgements=tuple(range(len(verdicts))),
+        annotators=annotators or tuple(f"w{n}" for n in range(len(verdicts))),
     )
 
 
@@ -80,3 +81,21 @@ def test_corrections_and_by_choice_preferred_completions_become_demonstrations()
     assert (row["completion"], row["origin"]) == ("Answer A, corrected", "edit")
     recipe = Recipe(demonstrations=("edits", "chosen"))
     assert [row["origin"] for row in demonstration_rows(judged(verdict), recipe)] == ["edit", "chosen"]
+
+
+def test_an_item_becomes_a_row_for_each_group_that_judged_it_and_one_for_the_others():
+    verdicts = (better("b", "a"), better("a", "b"), better("b", "a"), better("a", "b"))
+    item = judged(*verdicts, annotators=("kim", "w1", "lee", "stranger"))
+    recipe = Recipe(groups={"experts": ("kim", "lee"), "crowd": ("w1",), "absent": ("zoe",)})
+    rows = [row for part in by_group(item, recipe) for row in pairwise_rows(part, recipe)]
+    assert [(row["group"], row["chosen"], row["judgements"]) for row in rows] == [
+        ("experts", "Answer B", [0, 2]),
+        ("crowd", "Answer A", [1]),
+        (None, "Answer A", [3]),
+    ]
+    assert [row["id"] for row in rows] == ["k:experts", "k:crowd", "k"]
+
+
+def test_an_item_stays_whole_where_the_recipe_has_no_groups():
+    item = judged(better("b", "a"), TIE)
+    assert list(by_group(item, Recipe())) == [item]

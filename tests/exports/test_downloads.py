@@ -106,6 +106,29 @@ def test_the_page_makes_a_dataset_and_starts_its_build(judged, alice, client_for
 
 
 @pytest.mark.django_db(transaction=True)
+def test_the_page_takes_groups_line_by_line_and_says_which_line_is_wrong(judged, alice, client_for):
+    client = client_for(alice)
+    path = f"/projects/{judged.slug}/datasets/"
+    form = {
+        "name": "By group", "kind": "pairwise", "aggregation": "majority", "judges": "all", "min_judgements": 1,
+        "validation": 0.1, "test": 0.1, "seed": 0, "slice": "category",
+    }  # fmt: skip
+    for groups, problem in (
+        ("experts ann", "“experts ann” has no colon"),
+        ("experts: ann\nexperts: bob", "has two lines"),
+        ("experts: anne", "Nobody called “anne” has judged here. Who has: “ann”."),
+        ("experts: , ", "“experts” needs a list"),
+    ):
+        page = client.post(path, form | {"groups": groups}).content.decode()
+        assert problem in page
+        assert groups.splitlines()[0] in page
+    assert not judged.datasets.exists()
+    client.post(path, form | {"groups": "experts: ann\n"})
+    recipe = judged.datasets.get().recipe
+    assert (recipe["groups"], recipe["slice"]) == ({"experts": ["ann"]}, "category")
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_version_whose_files_are_gone_says_so(judged, alice, api_for, client_for, data_dir):
     version = build(judged, validation=0.5, test=0.0)
     shutil.rmtree(data_dir / version.folder)

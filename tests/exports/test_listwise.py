@@ -28,6 +28,7 @@ def judged(*rankings, first_judgement=0):
         candidates=tuple(Candidate(name, f"Answer {name}", f"model {name}") for name in names),
         verdicts=tuple(verdicts),
         judgements=tuple(range(first_judgement, first_judgement + len(verdicts))),
+        annotators=("ann",) * len(verdicts),
     )
 
 

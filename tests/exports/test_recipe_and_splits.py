@@ -11,6 +11,11 @@ def test_an_empty_recipe_is_a_recipe_and_round_trips():
     assert read_recipe(recipe.as_json()) == recipe
 
 
+def test_groups_and_slices_round_trip():
+    recipe = read_recipe({"slice": "category", "groups": {"experts": ["kim", "lee"], "crowd": ["w1"]}})
+    assert read_recipe(recipe.as_json()) == recipe
+
+
 @pytest.mark.parametrize(
     ("recipe", "field"),
     [
@@ -22,6 +27,12 @@ def test_an_empty_recipe_is_a_recipe_and_round_trips():
         ({"demonstrations": []}, "demonstrations"),
         ({"demonstrations": ["luck"]}, "demonstrations"),
         ({"over_quota": "yes"}, "over_quota"),
+        ({"slice": 3}, "slice"),
+        ({"groups": ["kim"]}, "groups"),
+        ({"groups": {"": ["kim"]}}, "groups"),
+        ({"groups": {"experts": []}}, "groups"),
+        ({"groups": {"experts": [7]}}, "groups"),
+        ({"groups": {"experts": ["kim"], "crowd": ["kim"]}}, "groups"),
         ({"colour": "red"}, "colour"),
         ([], "recipe"),
     ],

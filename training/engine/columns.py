@@ -29,10 +29,8 @@ EXAMPLES: dict[DatasetKind, tuple[str, ...]] = {
     ),
 }
 
-_GROUPS = {
-    "group": "name of the annotators' group, for reward models with a head for each",
-    "slice": "name of a part of the data that the evaluation shows by itself",
-}
+_SLICE = {"slice": "name of a part of the data that the evaluation shows by itself"}
+_GROUPS = {"group": "name of the annotators' group, for reward models with a head for each"} | _SLICE
 # Columns that a row may have beside these.
 OPTIONAL: dict[DatasetKind, dict[str, str]] = {
     "pairwise": {
@@ -50,7 +48,8 @@ OPTIONAL: dict[DatasetKind, dict[str, str]] = {
         "ranks": "a number for each completion: 0 is best, equal ranks tie, null was not ranked",
         "ranking": "the same as lists of places in completions, best first",
         "rewards": "a number for each completion, higher is better; scores is another name; ranks follow from them",
-    },
+    }
+    | _SLICE,
     "demonstration": {},
 }
 WEIGHT = "how much the row counts; 1 when left out, 0 or more"

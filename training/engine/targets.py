@@ -75,7 +75,8 @@ def _listwise(row: Row) -> Targets:
     if rank is None:
         places = sorted(set(rewards or ()), reverse=True)
         rank = [places.index(reward) for reward in rewards or ()]
-    return {"rank": tuple(rank), "rewards": None if rewards is None else tuple(rewards)}
+    given = None if rewards is None else tuple(rewards)
+    return {"rank": tuple(rank), "rewards": given, "slice": label(row, "slice")}
 
 
 def _demonstration(row: Row) -> Targets:

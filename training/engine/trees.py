@@ -35,8 +35,8 @@ class PromptTree:
     pairwise ``p`` (probability that the chosen one is better), ``margin``, ``offset`` and ``gap`` (None where the row
     has none), ``tie`` (probability that neither is better; where a row has no ``p``, ``p`` is 1 - ``tie`` / 2 if that
     is not 0), ``group`` and ``slice`` (names or None);
-    listwise ``rank`` (one per completion: 0 is best, equal ranks tie, -1 was not ranked and stands behind the others)
-    and ``rewards`` (one per completion, higher is better, or None);
+    listwise ``rank`` (one per completion: 0 is best, equal ranks tie, -1 was not ranked and stands behind the others),
+    ``rewards`` (one per completion, higher is better, or None) and ``slice``;
     binary ``label`` (None where there is only a rating), ``ratings`` (numbers by aspect, or None), ``group``,
     ``slice``; demonstration nothing more.
     For encoders ``prompt`` is empty and every completion is the whole conversation with its special tokens, because an

@@ -1,5 +1,6 @@
 """Runs from start to registered model or new items, with the real engine as a child process."""
 
+import json
 import shlex
 import shutil
 import subprocess
@@ -11,7 +12,8 @@ from django.utils.html import escape
 
 from annotate.models import Completion, Item, Slot
 from feedback_site.jobs.models import JobLog
-from tests.makers import make_prompt
+from tests.exports.building import build
+from tests.makers import make_annotator, make_item, make_judgement, make_prompt, uids
 from tests.training.app.conftest import PAIRS, QUICK, again, do
 from training.engine.modelfiles import weights_sha256
 from training.models import Model
@@ -100,6 +102,31 @@ def test_a_reward_model_starts_from_an_encoder(project, built, data_dir, tiny_en
     assert run.job.status == "done", run.job.error
     assert run.output_model.kind == "reward"
     assert (run_output(run) / "model/reward.json").is_file()
+
+
+def test_groups_and_slices_of_a_dataset_reach_the_reward_model_and_its_page(project, tiny, alice, client_for):
+    expert, worker = make_annotator(project, "kim"), make_annotator(project, "w1")
+    for n in range(24):
+        prompt = make_prompt(project, f"What is the capital of country {n}?")
+        item = make_item(project, [f"It is city {n}. Thank you!", f"Go away {n}."], prompt=prompt, overlap=2)
+        item.metadata = {"region": "north" if n % 2 else "south"}
+        item.save()
+        kind, rude = uids(item)
+        make_judgement(item, expert, {"ranking": [[kind], [rude]]})
+        make_judgement(item, worker, {"ranking": [[rude], [kind]]})
+    version = build(project, validation=0.4, test=0.0, slice="region", groups={"experts": ["kim"], "crowd": ["w1"]})
+    run = start_run(
+        project=project, task="train", method="bradley_terry", model=tiny, dataset_version=version, config=QUICK
+    )
+    run = do(run)
+    assert run.job.status == "done", run.job.error
+    about = json.loads((run_output(run) / "model/reward.json").read_text())
+    assert (about["outputs"]["kind"], about["outputs"]["names"]) == ("groups", ["crowd", "experts"])
+    slices = run.result["eval"]["validation"]["slices"]
+    assert {"slice:north", "slice:south", "group:experts", "group:crowd"} <= slices.keys()
+    page = client_for(alice).get(f"/runs/{run.pk}/").content.decode()
+    assert "Annotators experts" in page
+    assert "Slice north" in page
 
 
 def test_rows_that_are_all_too_long_are_refused_on_the_run_page(start_dpo, alice, client_for):

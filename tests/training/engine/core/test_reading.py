@@ -243,7 +243,7 @@ def listed(*completions, **more):
 def test_a_list_is_a_tree_of_its_completions_in_the_order_of_the_row(read, tiny_tokenizer):
     trees, report = read([listed("B.", "A.", "C.", ranks=[1, 0, 1], weight=2.0)], "listwise")
     assert [tiny_tokenizer.decode(completion)[:2] for completion in trees[0].completions] == ["B.", "A.", "C."]
-    assert trees[0].targets == {"rank": (1, 0, 1), "rewards": None, "weight": 2.0}
+    assert trees[0].targets == {"rank": (1, 0, 1), "rewards": None, "slice": None, "weight": 2.0}
     assert (report.completions_min, report.completions_max, report.tied_share) == (3, 3, 1 / 3)
 
 
