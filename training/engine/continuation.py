@@ -83,16 +83,16 @@ def score_and_continue(
     pad_id: int,
     reference: Tensor | None = None,
     extras: frozenset[str] = frozenset(),
-    chunk: int = 256,
+    words: int | None = None,
 ) -> tuple[Scores, Tensor]:
     """What ``score`` gives for the batch and, without gradients, the summed log-probs of the completions of ``others``
     behind the same prompts, float32 [O]; None among others stands for nothing."""
     if not any(others):
-        return score(model, batch, reference=reference, extras=extras, chunk=chunk), torch.zeros(0)
+        return score(model, batch, reference=reference, extras=extras, words=words), torch.zeros(0)
     policy = causal_model(model)
     cache = DynamicCache(config=policy.config)
     scores, states = scores_and_states(
-        model, batch, reference=reference, extras=extras, chunk=chunk, past_key_values=cache
+        model, batch, reference=reference, extras=extras, words=words, past_key_values=cache
     )
     more = make_continuation(batch, others, pad_id=pad_id)
     with torch.no_grad():
@@ -105,7 +105,7 @@ def score_and_continue(
                 use_cache=True,
             ).last_hidden_state
         sources = torch.cat((states.detach(), further[0])).index_select(0, more.source)
-        tokens, _ = Projection(policy).logps(sources, more.target, chunk=chunk)
+        tokens, _ = Projection(policy).logps(sources, more.target, words=words)
     return scores, torch.stack([part.sum() for part in tokens.split(more.length.tolist())])
 
 

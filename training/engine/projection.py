@@ -1,8 +1,10 @@
-"""Log-probs of given tokens from hidden states, without keeping the logits of the whole vocabulary.
+"""Log-probs of given tokens from hidden states, without the logits of the whole vocabulary.
 
-Logits exist for ``chunk`` positions at a time. The softmax of the first ones is kept for the backward pass as far as
-``KEPT_BYTES`` reach; beyond, logits are made again there. Forward and backward are written by hand because automatic
-differentiation of gather and logsumexp passes over chunk × vocabulary four times as often.
+Logits exist for one tile at a time: all positions, some words. Its size depends neither on the vocabulary nor, up to
+thousands, on the positions, and the weights of its words are read once. What a tile adds to the normaliser is counted
+from its own maximum, and summed up in the end (as in arXiv:1805.02867). The softmax of the first tiles is kept for the
+backward pass as far as ``KEPT_BYTES`` reach; beyond, logits are made again there. Forward and backward are written by
+hand because automatic differentiation of gather and logsumexp passes over the logits four times as often.
 """
 
 from __future__ import annotations
@@ -15,9 +17,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from training.engine.batch import round_up
+from training.engine.batch import MULTIPLE, round_up
 
 KEPT_BYTES = 128 << 20
+# Logits of a tile: few enough for the caches of a processor, enough for the many units of a GPU.
+TILE_ON_CPU, TILE_ON_GPU = 1 << 22, 1 << 25
+FEWEST_WORDS = 512
 
 
 class Projection:
@@ -31,15 +36,18 @@ class Projection:
         self.factor = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
         self.cap: float | None = getattr(config, "final_logit_softcapping", None)
 
-    def logps(self, states: Tensor, target: Tensor, *, chunk: int, certainty: bool = False) -> tuple[Tensor, Tensor]:
+    def logps(
+        self, states: Tensor, target: Tensor, *, words: int | None = None, certainty: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Of hidden states [M, D] and token ids [M]: log p(target), float32 [M], with gradients; and, where
-        ``certainty`` asks for it, log p(target) - log Σ p², float32 [M], without (zeros elsewhere)."""
+        ``certainty`` asks for it, log p(target) - log Σ p², float32 [M], without (zeros elsewhere). A tile has
+        ``words`` words of the vocabulary; None is what suits the device."""
         count = len(target)
         if states.dtype == torch.bfloat16:
             states = functional.pad(states, (0, 0, 0, round_up(count) - count))
             target = functional.pad(target, (0, round_up(count) - count))
         logp, certain = _TokenLogps.apply(
-            states, self.weight, self.bias, target, chunk, self.factor, self.cap, certainty
+            states, self.weight, self.bias, target, words, self.factor, self.cap, certainty
         )
         return logp[:count], certain[:count]
 
@@ -47,7 +55,7 @@ class Projection:
 class _TokenLogps(torch.autograd.Function):
     """(states [M, D], weight [V, D], bias [V] or None, target [M]) → (logp [M], certainty [M]), float32.
 
-    The weight may be float32 under bfloat16 states: products are bfloat16, its gradient is summed up in float32.
+    The weight may be float32 under bfloat16 states: products are bfloat16, sums over tiles float32.
     """
 
     @staticmethod
@@ -57,94 +65,112 @@ class _TokenLogps(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         target: Tensor,
-        chunk: int,
+        words: int | None,
         factor: float,
         cap: float | None,
         certainty: bool,
     ) -> tuple[Tensor, Tensor]:
         lower = weight.to(states.dtype)
-        logp = states.new_empty(target.numel(), dtype=torch.float32)
-        total, normaliser, certain = torch.empty_like(logp), torch.empty_like(logp), torch.zeros_like(logp)
-        keeps = any(ctx.needs_input_grad) and cap is None
-        kept = states.new_empty(_kept_rows(states, weight, chunk) if keeps else 0, len(weight))
-        for part in _parts(0, target.numel(), chunk):
-            place = kept[part] if part.stop <= len(kept) else None
-            logits = _logits(states[part], lower, bias, factor, cap, place)
-            top = logits.amax(1, keepdim=True)
-            at_target = logits.gather(1, target[part, None])[:, 0]
-            shares = logits.sub_(top).exp_()
-            total[part] = shares.sum(1)
-            normaliser[part] = top[:, 0] + total[part].log()
-            logp[part] = at_target - normaliser[part]
+        tiles = list(_tiles(target, len(weight), words or _words(states)))
+        # By tile and position: the largest logit, and the sums of exp(logit - largest) and of its square.
+        top, total, squares = states.new_zeros(3, len(tiles), len(target), dtype=torch.float32)
+        at_target = states.new_empty(len(target), dtype=torch.float32)
+        room = KEPT_BYTES if any(ctx.needs_input_grad) and cap is None else 0
+        kept: list[Tensor] = []
+        for number, (part, rows, places) in enumerate(tiles):
+            logits = _logits(states, lower, bias, part, factor, cap)
+            at_target[rows] = logits[rows, places]
+            # A tile of nothing but -inf adds nothing, where -inf less itself would add NaN.
+            torch.amax(logits, 1, out=top[number]).clamp_(min=torch.finfo(torch.float32).min)
+            shares = logits.sub_(top[number, :, None]).exp_()
+            torch.sum(shares, 1, out=total[number])
             if certainty:
-                certain[part] = logp[part] - shares.square().sum(1).log() + 2 * total[part].log()
-            if place is not None and place.dtype != shares.dtype:
-                place.copy_(shares)
-        ctx.save_for_backward(states, weight, bias, target, logp, total, normaliser, kept)
-        ctx.options = chunk, factor, cap
+                squares[number] = shares.square().sum(1)
+            if room >= (size := shares.numel() * states.element_size()):
+                shares[rows, places] = 0.0
+                kept.append(shares.to(states.dtype))
+            room -= size
+        normaliser = (top + total.log()).logsumexp(0)
+        logp = at_target - normaliser
+        certain = torch.zeros_like(logp)
+        if certainty:
+            certain = logp - (2 * top + squares.log()).logsumexp(0) + 2 * normaliser
+        ctx.save_for_backward(states, weight, bias, target, logp, top, normaliser, *kept)
+        ctx.tiles, ctx.options = tiles, (factor, cap)
         ctx.mark_non_differentiable(certain)
         return logp, certain
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        states, weight, bias, target, logp, total, normaliser, kept = ctx.saved_tensors
-        chunk, factor, cap = ctx.options
+        states, weight, bias, target, logp, top, normaliser, *kept = ctx.saved_tensors
+        factor, cap = ctx.options
         lower = weight.to(states.dtype)
-        to_states = torch.empty_like(states)
-        to_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
-        to_bias = torch.zeros_like(bias) if bias is not None and ctx.needs_input_grad[2] else None
-        # d log p(target) / d logits = [token is target] - p, of which 1 - p(target) loses its digits near p = 1. It is
-        # left as it is in size, times `total` where the softmax was kept; states and their gradients are scaled.
-        at_target = logp.expm1()
-        for part in (slice(0, len(kept)), *_parts(len(kept), target.numel(), chunk)):
-            scale = slope[part, None] * -factor
-            if part.stop <= len(kept):
-                shares, at_target[part], scale = kept, at_target[part] * total[part], scale / total[part, None]
+        to_states = torch.zeros_like(states, dtype=torch.float32)
+        to_weight = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
+        to_bias = torch.empty_like(bias) if bias is not None and ctx.needs_input_grad[2] else None
+        slope = slope * factor
+        # d log p(target) / d logits = [token is target] - p. Near p = 1 the difference of the target itself would lose
+        # its digits, and is taken from the log-prob, at the end.
+        at_target = -slope * logp.expm1()
+        for number, (part, rows, places) in enumerate(ctx.tiles):
+            if number < len(kept):
+                shares, scale = kept[number], (top[number] - normaliser).exp_().mul_(-slope)
             else:
-                logits = _logits(states[part], lower, bias, factor, cap)
-                shares = (logits if cap is None else logits.clone()).sub_(normaliser[part, None]).exp_()
-                if cap is not None:
-                    slope_of_cap = 1 - (logits / cap).square_()
+                logits = _logits(states, lower, bias, part, factor, cap)
+                slope_of_cap = None if cap is None else 1 - (logits / cap).square_()
+                shares, scale = logits.sub_(normaliser[:, None]).exp_(), -slope
+                if slope_of_cap is not None:
                     shares.mul_(slope_of_cap)
-                    at_target[part] *= slope_of_cap.gather(1, target[part, None])[:, 0]
+                    at_target[rows] *= slope_of_cap[rows, places]
+                shares[rows, places] = 0.0
                 shares = shares.to(states.dtype)
-            # By index: scatter_ copies the whole of a bfloat16 tensor, twice.
-            shares[torch.arange(len(shares), device=target.device), target[part]] = at_target[part].to(shares.dtype)
-            scale = scale.to(states.dtype)
-            torch.mm(shares, lower, out=to_states[part]).mul_(scale)
+            scaled = (states * scale[:, None]).to(states.dtype)
+            to_states.addcmul_(torch.mm(shares, lower[part]), scale[:, None])
             if to_weight is not None:
-                _add_product(to_weight, shares.t(), states[part] * scale)
+                _put_product(to_weight[part], shares.t(), scaled)
             if to_bias is not None:
-                to_bias += torch.mm(shares.t(), scale)[:, 0]
-        return to_states, to_weight, to_bias, None, None, None, None, None
+                to_bias[part] = torch.mv(shares.t().float(), scale)
+        to_states.addcmul_(weight[target], at_target[:, None])
+        if to_weight is not None:
+            to_weight.index_add_(0, target, (states * at_target[:, None]).to(weight.dtype))
+        if to_bias is not None:
+            to_bias.index_add_(0, target, at_target.to(to_bias.dtype))
+        return to_states.to(states.dtype), to_weight, to_bias, None, None, None, None, None
 
 
-def _kept_rows(states: Tensor, weight: Tensor, chunk: int) -> int:
-    """Of how many positions, whole chunks but for the last, the softmax is kept."""
-    room = KEPT_BYTES // (len(weight) * states.element_size())
-    return len(states) if len(states) <= room else room // chunk * chunk
+def _words(states: Tensor) -> int:
+    """Of how many words a tile is, whole multiples."""
+    logits = TILE_ON_GPU if states.is_cuda else TILE_ON_CPU
+    return max(FEWEST_WORDS, logits // max(len(states), 1) // MULTIPLE * MULTIPLE)
 
 
-def _add_product(to: Tensor, left: Tensor, right: Tensor) -> None:
-    """Adds left @ right to a tensor that may have more digits."""
+def _tiles(target: Tensor, vocabulary: int, words: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """The vocabulary in tiles of so many words, each with the positions [T] whose target is in it, and the places [T]
+    of those targets in the tile."""
+    starts = range(0, vocabulary, words)
+    ordered, order = target.sort()
+    edges = torch.tensor(starts[1:], dtype=target.dtype, device=target.device)
+    members = order.tensor_split(torch.searchsorted(ordered, edges).cpu())
+    for start, rows in zip(starts, members, strict=True):
+        yield slice(start, min(start + words, vocabulary)), rows, target[rows] - start
+
+
+def _put_product(to: Tensor, left: Tensor, right: Tensor) -> None:
+    """Makes left @ right of a tensor that may have more digits."""
     if to.dtype == left.dtype:
-        to.addmm_(left, right)
+        torch.mm(left, right, out=to)
     else:
-        to.add_(torch.mm(left, right))
-
-
-def _parts(start: int, stop: int, chunk: int) -> Iterator[slice]:
-    return (slice(first, min(first + chunk, stop)) for first in range(start, stop, chunk))
+        to.copy_(torch.mm(left, right))
 
 
 def _logits(
-    states: Tensor, weight: Tensor, bias: Tensor | None, factor: float, cap: float | None, place: Tensor | None = None
+    states: Tensor, weight: Tensor, bias: Tensor | None, words: slice, factor: float, cap: float | None
 ) -> Tensor:
-    """float32 [C, V] that may be written to, in ``place`` if that is float32."""
-    logits = torch.mm(states, weight.t(), out=place).float()
+    """float32 [M, W] of some words, that may be written to."""
+    logits = torch.mm(states, weight[words].t()).float()
     if bias is not None:
-        logits += bias
+        logits += bias[words]
     if factor != 1.0:
         logits *= factor
     return logits if cap is None else torch.tanh(logits / cap) * cap

@@ -1,7 +1,7 @@
 """The only place that turns a model and a batch into numbers a loss can use.
 
-The vocabulary projection is made at completion positions only, in chunks, so that memory holds ``chunk`` × vocabulary
-logits instead of rows × positions × vocabulary (see `projection`).
+The vocabulary projection is made at completion positions only, a few words at a time, so that memory never holds
+positions × vocabulary logits (see `projection`).
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ def score(
     *,
     reference: Tensor | None = None,
     extras: frozenset[str] = frozenset(),
-    chunk: int = 256,
+    words: int | None = None,
 ) -> Scores:
     """Summed log-probs of the batch's completions: Scores of float32 [N] with lengths [N].
 
     ``reference`` is passed on as ``ref_logp``: float32 [N], or [M] (of every token) which is summed here. ``extras``
     names what else is wanted: ``prefix`` (``prefix_logp`` and, from a reference [M], ``ref_prefix_logp``) and
-    ``certainty``. Gradients flow when they are enabled; ``chunk`` is the number of completion tokens whose logits exist
-    at one time. EngineError for trees without a prompt (made for encoders).
+    ``certainty``. Gradients flow when they are enabled; ``words`` is the number of words of the vocabulary whose logits
+    exist at one time, None what suits the device. EngineError for trees without a prompt (made for encoders).
     """
-    return scores_and_states(model, batch, reference=reference, extras=extras, chunk=chunk)[0]
+    return scores_and_states(model, batch, reference=reference, extras=extras, words=words)[0]
 
 
 def scores_and_states(
@@ -49,13 +49,13 @@ def scores_and_states(
     *,
     reference: Tensor | None,
     extras: frozenset[str],
-    chunk: int,
+    words: int | None,
     past_key_values: Any = None,
 ) -> tuple[Scores, Tensor]:
     """What ``score`` returns, and the hidden states [R·T, D] it was made of, which hold where the batch is read; keys
     and values are left in ``past_key_values``, an empty cache of transformers."""
     states = _read_states(model, batch, past_key_values)
-    logp, certainty = _token_scores(model, batch, states, chunk, certainty="certainty" in extras)
+    logp, certainty = _token_scores(model, batch, states, words, certainty="certainty" in extras)
     by_token = reference is not None and "prefix" in extras
     scores = Scores(
         logp=per_completion(logp, batch),
@@ -68,9 +68,9 @@ def scores_and_states(
     return scores, states
 
 
-def token_logps(model: nn.Module, batch: Batch, *, chunk: int = 256) -> Tensor:
+def token_logps(model: nn.Module, batch: Batch) -> Tensor:
     """float32 [M]: the log-prob of every completion token, in the order of ``batch.target``."""
-    return _token_scores(model, batch, _read_states(model, batch), chunk)[0]
+    return _token_scores(model, batch, _read_states(model, batch))[0]
 
 
 def per_completion(tokens: Tensor, batch: Batch) -> Tensor:
@@ -89,10 +89,10 @@ def _read_states(model: nn.Module, batch: Batch, past_key_values: Any = None) ->
 
 
 def _token_scores(
-    model: nn.Module, batch: Batch, states: Tensor, chunk: int, *, certainty: bool = False
+    model: nn.Module, batch: Batch, states: Tensor, words: int | None = None, *, certainty: bool = False
 ) -> tuple[Tensor, Tensor]:
     sources = states.index_select(0, batch.source)
-    return Projection(causal_model(model)).logps(sources, batch.target, chunk=chunk, certainty=certainty)
+    return Projection(causal_model(model)).logps(sources, batch.target, words=words, certainty=certainty)
 
 
 def _prefix(tokens: Tensor, batch: Batch) -> Tensor:

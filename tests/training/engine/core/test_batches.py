@@ -22,7 +22,7 @@ def test_trees_and_padded_rows_and_single_sequences_agree_in_log_probs_and_gradi
     (expected * weights).sum().backward()
     expected_gradients = gradients(tiny_policy)
     for layout in ("tree", "packed", "padded"):
-        logp = score(tiny_policy, make_batch(trees, layout=layout, pad_id=0), chunk=7).logp
+        logp = score(tiny_policy, make_batch(trees, layout=layout, pad_id=0), words=7).logp
         (logp * weights).sum().backward()
         assert torch.allclose(logp, expected, rtol=1e-5, atol=1e-5), layout
         found = gradients(tiny_policy)

@@ -37,7 +37,7 @@ def others(trees):
 
 def test_they_have_the_log_probs_of_single_sequences(tiny_policy, trees, others):
     batch = make_batch(trees, layout="tree", pad_id=0)
-    scores, found = score_and_continue(tiny_policy, batch, others, pad_id=0, chunk=7)
+    scores, found = score_and_continue(tiny_policy, batch, others, pad_id=0, words=7)
     expected = one_at_a_time(tiny_policy, [tree for tree in others if tree])
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     assert not found.requires_grad

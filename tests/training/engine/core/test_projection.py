@@ -48,7 +48,7 @@ def test_log_probs_and_gradients_are_those_of_the_formula(monkeypatch, kept, con
     learnt = [states, *layer.parameters()]
     expected = plain(layer, states, target, **formula)
     wanted = torch.autograd.grad(expected @ slopes, learnt)
-    found, _ = fast.logps(states, target, chunk=4)
+    found, _ = fast.logps(states, target, words=4)
     assert torch.allclose(found, expected, atol=1e-5)
     for one, other in zip(torch.autograd.grad(found @ slopes, learnt), wanted, strict=True):
         assert torch.allclose(one, other, atol=1e-5)
@@ -58,7 +58,7 @@ def test_a_frozen_projection_gets_no_gradient():
     layer, fast = head()
     layer.weight.requires_grad_(False)
     states, target, slopes = inputs()
-    (fast.logps(states, target, chunk=4)[0] @ slopes).backward()
+    (fast.logps(states, target, words=4)[0] @ slopes).backward()
     assert layer.weight.grad is None
     assert states.grad is not None
 
@@ -70,7 +70,7 @@ def test_an_almost_certain_token_keeps_its_gradient_in_bfloat16():
     with torch.no_grad():
         layer.weight.zero_()
         layer.weight[target[0]] = 10.6 * states[0] / states[0].norm().square()
-    logp, _ = fast.logps(states, target, chunk=4)
+    logp, _ = fast.logps(states, target, words=4)
     found = torch.autograd.grad(logp.sum(), layer.weight)[0][target[0]]
     assert torch.allclose(found, -logp.expm1() * states[0].float(), rtol=2e-2)
     assert found.abs().max() > 1e-3
@@ -79,7 +79,7 @@ def test_an_almost_certain_token_keeps_its_gradient_in_bfloat16():
 def test_bfloat16_states_meet_a_float32_weight_whose_gradient_is_float32():
     layer, fast = head()
     states, target, slopes = inputs(dtype=torch.bfloat16)
-    found, _ = fast.logps(states, target, chunk=4)
+    found, _ = fast.logps(states, target, words=4)
     exact = plain(layer, states.detach().float(), target)
     assert found.dtype == torch.float32
     assert torch.allclose(found, exact, atol=0.05)
@@ -92,8 +92,24 @@ def test_bfloat16_states_meet_a_float32_weight_whose_gradient_is_float32():
 def test_certainty_is_the_log_prob_above_that_of_two_equal_draws():
     layer, fast = head()
     states, target, _ = inputs()
-    logp, certainty = fast.logps(states, target, chunk=4, certainty=True)
+    logp, certainty = fast.logps(states, target, words=4, certainty=True)
     expected = logp - layer(states).softmax(-1).square().sum(-1).log()
     assert torch.allclose(certainty, expected, atol=1e-5)
     assert not certainty.requires_grad
-    assert not fast.logps(states, target, chunk=4)[1].any()
+    assert not fast.logps(states, target, words=4)[1].any()
+
+
+def test_tiles_far_apart_or_shut_out_altogether_stay_finite():
+    layer, fast = head(bias=True)
+    states, target, slopes = inputs()
+    with torch.no_grad():
+        layer.bias[:4], layer.bias[4:8], layer.bias[8:12] = -300.0, -torch.inf, 300.0
+    target[:4], target[4:] = torch.arange(4), torch.arange(8, 15)
+    learnt = [states, layer.weight]
+    expected = plain(layer, states, target)
+    wanted = torch.autograd.grad(expected @ slopes, learnt)
+    found, _ = fast.logps(states, target, words=4)
+    assert found.min() < -500
+    assert torch.allclose(found, expected, rtol=1e-6, atol=1e-4)
+    for one, other in zip(torch.autograd.grad(found @ slopes, learnt), wanted, strict=True):
+        assert torch.allclose(one, other, atol=5e-4)  # logits of 300 are known to 3e-5

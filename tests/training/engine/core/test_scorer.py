@@ -32,35 +32,37 @@ def tiny(config_class, model_class, **changes):
         return model_class(config).eval()
 
 
-@pytest.mark.parametrize("chunk", [1, 5, 4096])
-def test_the_chunk_changes_nothing(tiny_policy, chunk):
+@pytest.mark.parametrize("words", [1, 7, 4096])
+def test_the_size_of_a_tile_changes_nothing(tiny_policy, words):
     batch = make_batch(random_trees(4, 2), layout="tree", pad_id=0)
     whole = score(tiny_policy, batch)
     whole.logp.sum().backward()
     expected = gradients(tiny_policy)
-    parts = score(tiny_policy, batch, chunk=chunk)
+    parts = score(tiny_policy, batch, words=words)
     parts.logp.sum().backward()
     assert torch.allclose(parts.logp, whole.logp, atol=1e-5)
     for name, gradient in gradients(tiny_policy).items():
         assert torch.allclose(gradient, expected[name], rtol=1e-4, atol=1e-5), name
 
 
-def test_only_one_chunk_of_logits_exists_at_a_time_and_a_few_are_kept(tiny_policy, monkeypatch):
+def test_logits_of_a_few_words_exist_at_a_time_and_those_of_the_first_are_kept(tiny_policy, monkeypatch):
     batch = make_batch(random_trees(12, 2, longest=40), layout="tree", pad_id=0)
     tokens = batch.target.numel()
     seen, honest = [], projection._logits
 
-    def watched(states, *rest):
-        seen.append(states.shape[0])
-        return honest(states, *rest)
+    def watched(*given):
+        logits = honest(*given)
+        seen.append(logits.shape[1])
+        return logits
 
     monkeypatch.setattr(projection, "_logits", watched)
-    for room, again in ((0, tokens), (40 * 400 * 4, tokens - 32), (1 << 30, 0)):
+    vocabulary = tiny_policy.config.vocab_size
+    for room, again in ((0, vocabulary), (40 * tokens * 4, vocabulary - 32), (1 << 30, 0)):
         monkeypatch.setattr(projection, "KEPT_BYTES", room)
         seen.clear()
-        score(tiny_policy, batch, chunk=16).logp.sum().backward()
+        score(tiny_policy, batch, words=16).logp.sum().backward()
         assert max(seen) == 16
-        assert sum(seen) == tokens + again  # forward, and what was not kept once more in the backward pass
+        assert sum(seen) == vocabulary + again  # forward, and what was not kept once more in the backward pass
     assert tokens < batch.tokens
 
 
