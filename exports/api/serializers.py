@@ -1,17 +1,19 @@
 """What datasets look like in the API."""
 
+import inspect
 from typing import Any
 
 from rest_framework import serializers
 
 from exports.models import Dataset, DatasetVersion
+from exports.recipe import Recipe
 from exports.writers.formats import FORMATS
 
 
 class DatasetInput(serializers.Serializer[Any]):
     name = serializers.CharField(max_length=120)
     kind = serializers.ChoiceField(choices=Dataset.Kind.choices)
-    recipe = serializers.DictField(required=False, default=dict)
+    recipe = serializers.DictField(required=False, default=dict, help_text=inspect.getdoc(Recipe))
 
 
 class DatasetOutput(serializers.ModelSerializer[Dataset]):

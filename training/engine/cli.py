@@ -130,6 +130,7 @@ def _task(spec: Spec) -> ModuleType:
     """The module of the task. What its libraries print about themselves would only bury what the run says."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     return importlib.import_module(f"training.engine.tasks.{spec.task}")
 
 

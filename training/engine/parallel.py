@@ -8,6 +8,7 @@ so the numbers are those of one process. accelerate finds out who the processes 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -46,7 +47,10 @@ class World:
             return cls()
         from accelerate import PartialState
 
-        state = PartialState(cpu=device.type == "cpu")
+        with warnings.catch_warnings():
+            # Of threads that are set below.
+            warnings.filterwarnings("ignore", message="OMP_NUM_THREADS")
+            state = PartialState(cpu=device.type == "cpu")
         if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // state.num_processes))
         return cls(state.process_index, state.num_processes)
@@ -64,7 +68,7 @@ class World:
         if self.size == 1:
             return unit
         # Encoders have parts that no reward depends on; buffers never change.
-        return DistributedDataParallel(unit, broadcast_buffers=False, find_unused_parameters=True)
+        return DistributedDataParallel(unit, forward_sync_buffers=False, find_unused_parameters=True)
 
     def syncing(self, unit: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
         """Within, DDP adds gradients up over the processes after a step's last micro-batch only."""

@@ -22,7 +22,8 @@ from training.engine.spec import Spec
 
 GRACE_SECONDS = 60.0
 NOTICE_SECONDS = 15.0  # for the first process to notice by itself that another one is gone
-FINE = (None, 0, 3)  # at work, done, stopped: see the exit codes of the command line
+# Exit codes of the command line: at work, done, stopped; and what has its reason in error.json.
+FINE, REFUSED = (None, 0, 3), 2
 
 
 def run_folder(path: Path) -> RunFolder:
@@ -116,10 +117,10 @@ def _watch(started: Sequence[subprocess.Popen[bytes]], folder: RunFolder, over: 
         lost = _lost(started)
         if lost and not over.wait(NOTICE_SECONDS):
             folder.refuse(EngineError(lost))
-            say(f"Failed: {lost}")
+            say(f"Refused: {lost}")
             for process in started:
                 process.kill()
-            os._exit(1)
+            os._exit(REFUSED)
 
 
 def _lost(started: Sequence[subprocess.Popen[bytes]]) -> str | None:

@@ -59,25 +59,40 @@ def test_a_launcher_may_start_the_processes(tmp_path, tiny_policy_dir, launcher)
     assert_alike(tmp_path / "two", tmp_path / "one")
 
 
+# The engine, whose second process is killed at its start (0), or when it sums up a step for the nth time.
 LOSING = """
 import os, signal, sys
 from training.engine import cli, ranks
+from training.engine.passes import Sums
 
+honest, times = Sums.total, []
+
+def total(self, world):
+    times.append(1)
+    if os.environ["RANK"] == "1" and len(times) == int(os.environ["LOST_AT"]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    honest(self, world)
+
+Sums.total = total
 ranks.NOTICE_SECONDS = 1.0
-if "RANK" in os.environ:
-    os.kill(os.getpid(), signal.SIGKILL)
 ranks.program = lambda: [__file__]
+if os.environ.get("RANK") == "1" and os.environ["LOST_AT"] == "0":
+    os.kill(os.getpid(), signal.SIGKILL)
 sys.exit(cli.main(sys.argv[1:]))
 """
 
 
-def test_a_process_that_is_lost_at_the_start_ends_the_run_with_a_sentence(tmp_path, tiny_policy_dir):
-    spec = write_spec(tmp_path / "in", "dpo", tiny_policy_dir, processes=2)
+@pytest.mark.parametrize("time", [0, 3], ids=["at the start", "in the middle"])
+def test_a_process_that_is_lost_ends_the_run_with_a_sentence(tmp_path, tiny_policy_dir, time):
+    spec = write_spec(tmp_path / "in", "dpo", tiny_policy_dir, processes=2, epochs=4)
     script = tmp_path / "losing.py"
     script.write_text(LOSING)
     command = [sys.executable, str(script), "run", str(spec), "--out", str(tmp_path / "out")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    environment["LOST_AT"] = str(time)
     # Without the watch the first process waits for the other one for half an hour.
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == 2, done.stderr
     assert "Process 2 of 2 was killed (SIGKILL)" in read_json(tmp_path / "out" / "error.json")["message"]
+    if time:
+        assert len(curve(tmp_path / "out")) == time - 1
