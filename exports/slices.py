@@ -7,14 +7,15 @@ from feedback_site.jobs.context import JobFailed
 
 # Each has a line of its own wherever a reward model is measured.
 MOST_SLICES = 100
+LONGEST_NAME = 100
 KEYS_NAMED = 10
 
 
 class SliceFinder:
     """Finds the values of `key`, and remembers what it saw, to say what is wrong with a key that finds nothing.
 
-    Where an item and its prompt both have the key, the item's counts. Texts, numbers and true or false are values;
-    lists and objects are none.
+    Where an item and its prompt both have the key, the item's counts. Short texts, numbers and true or false are
+    values; long texts, lists and objects are none.
     """
 
     def __init__(self, key: str) -> None:
@@ -32,10 +33,10 @@ class SliceFinder:
             value = metadata.get(self.key)
             if isinstance(value, bool):
                 value = str(value).lower()
-            if isinstance(value, str | int | float):
-                self.found.add(str(value))
+            if isinstance(value, str | int | float) and len(name := str(value)) <= LONGEST_NAME:
+                self.found.add(name)
                 self._check_few()
-                return str(value)
+                return name
         return None
 
     def _check_few(self) -> None:

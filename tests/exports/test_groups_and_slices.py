@@ -30,7 +30,7 @@ def described(project):
     prompt.metadata = {"category": "poems", "level": 3}
     prompt.save()
     maths, poems, bare = make_item(project), make_item(project, prompt=prompt), make_item(project)
-    maths.metadata = {"category": "maths", "tags": ["a"]}
+    maths.metadata = {"category": "maths", "tags": ["a"], "notes": "long " * 40}
     maths.save()
     for item in (maths, poems, bare):
         judge(item, annotator)
@@ -43,12 +43,14 @@ def test_a_slice_is_what_the_row_or_its_prompt_brought(kind, described, data_dir
     assert found == {"maths", "poems", None}
 
 
-def test_numbers_are_slices_and_lists_are_none(described, data_dir):
+def test_numbers_are_slices_and_lists_and_long_texts_are_none(described, data_dir):
     assert {row["slice"] for row in rows(build(described, slice="level"), data_dir)} == {"3", None}
-    version = build(described, name="tags", slice="tags")
-    assert version.state == "failed"
-    error = Job.objects.latest("pk").error
-    assert "No row brought a value “tags” beside its content. Rows here brought “category”, “level”, “tags”." in error
+    for key in ("tags", "notes"):
+        version = build(described, name=key, slice=key)
+        assert version.state == "failed"
+        error = Job.objects.latest("pk").error
+        assert f"No row brought a value “{key}” beside its content." in error
+        assert "Rows here brought “category”, “level”, “notes”, “tags”." in error
 
 
 def test_a_key_with_too_many_values_is_refused(project):
