@@ -33,7 +33,7 @@ class SliceFinder:
             value = metadata.get(self.key)
             if isinstance(value, bool):
                 value = str(value).lower()
-            if isinstance(value, str | int | float) and len(name := str(value)) <= LONGEST_NAME:
+            if isinstance(value, str | int | float) and 0 < len(name := str(value)) <= LONGEST_NAME:
                 self.found.add(name)
                 self._check_few()
                 return name

@@ -30,7 +30,7 @@ def described(project):
     prompt.metadata = {"category": "poems", "level": 3}
     prompt.save()
     maths, poems, bare = make_item(project), make_item(project, prompt=prompt), make_item(project)
-    maths.metadata = {"category": "maths", "tags": ["a"], "notes": "long " * 40}
+    maths.metadata = {"category": "maths", "tags": ["a"], "notes": "long " * 40, "none": ""}
     maths.save()
     for item in (maths, poems, bare):
         judge(item, annotator)
@@ -45,12 +45,12 @@ def test_a_slice_is_what_the_row_or_its_prompt_brought(kind, described, data_dir
 
 def test_numbers_are_slices_and_lists_and_long_texts_are_none(described, data_dir):
     assert {row["slice"] for row in rows(build(described, slice="level"), data_dir)} == {"3", None}
-    for key in ("tags", "notes"):
+    for key in ("tags", "notes", "none"):
         version = build(described, name=key, slice=key)
         assert version.state == "failed"
         error = Job.objects.latest("pk").error
         assert f"No row brought a value “{key}” beside its content." in error
-        assert "Rows here brought “category”, “level”, “notes”, “tags”." in error
+        assert "Rows here brought “category”, “level”, “none”, “notes”, “tags”." in error
 
 
 def test_a_key_with_too_many_values_is_refused(project):

@@ -19,7 +19,26 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from training.engine.errors import EngineError
+
 MicroBatches = Sequence[Sequence[int]]
+# On one processor too: what two processes do is what any number does.
+ALWAYS_ALLOWED = 2
+
+
+def check_processes(count: int, device: torch.device) -> None:
+    """EngineError where a run asks for more processes than there are GPUs or processors for them; a launcher sees to
+    that itself."""
+    if "WORLD_SIZE" in os.environ:
+        return
+    gpu = device.type == "cuda"
+    most = torch.cuda.device_count() if gpu else max(os.cpu_count() or 1, ALWAYS_ALLOWED)
+    if count > most:
+        raise EngineError(
+            f"There are {'GPUs' if gpu else 'processors'} for {most} processes here, and this run asks for {count:,}. "
+            f"Set processes to at most {most}.",
+            field="config.processes",
+        )
 
 
 class Unit(nn.Module):

@@ -13,9 +13,10 @@ from training.engine.checkpoint import Checkpoints
 from training.engine.console import say
 from training.engine.errors import Cancelled
 from training.engine.files import whole_folder, write_json
+from training.engine.learner import device_of
 from training.engine.modelfiles import weights_sha256
 from training.engine.origins import origins
-from training.engine.parallel import leave, unshard
+from training.engine.parallel import check_processes, leave, unshard
 from training.engine.progress import read_progress
 from training.engine.ranks import followers
 from training.engine.runfolder import RunFolder
@@ -31,6 +32,7 @@ def run(spec: Spec, folder: RunFolder, *, stop: Stop) -> dict[str, Any]:
     Where the spec asks for several processes, the others are started here; only the first one writes.
     """
     keep_freed_memory()
+    check_processes(spec.config["processes"], device_of(spec.config["device"]))
     with followers(spec.config["processes"], folder):
         try:
             return _run(spec, folder, stop=stop)

@@ -59,6 +59,14 @@ def test_a_launcher_may_start_the_processes(tmp_path, tiny_policy_dir, launcher)
     assert_alike(tmp_path / "two", tmp_path / "one")
 
 
+def test_more_processes_than_processors_are_refused_before_one_is_started(tmp_path, tiny_policy_dir):
+    spec = write_spec(tmp_path / "in", "dpo", tiny_policy_dir, processes=1024)
+    assert run(spec, tmp_path / "out") == 2
+    error = read_json(tmp_path / "out" / "error.json")
+    assert error["field"] == "config.processes"
+    assert "this run asks for 1,024. Set processes to at most" in error["message"]
+
+
 # The engine, whose second process is killed at its start (0), or when it sums up a step for the nth time.
 LOSING = """
 import os, signal, sys
