@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from training.engine.runfolder import RunFolder
 from training.engine.spec import Spec
 
 GRACE_SECONDS = 60.0
+LAST_SECONDS = 2.0
 NOTICE_SECONDS = 15.0  # for the first process to notice by itself that another one is gone
 # Exit codes of the command line: at work, done, stopped; and what has its reason in error.json.
 FINE, REFUSED = (None, 0, 3), 2
@@ -97,7 +99,7 @@ def followers(count: int, folder: RunFolder) -> Iterator[None]:
     except (EngineError, Cancelled):
         raise
     except Exception as error:
-        if lost := _lost(started):
+        if lost := _lost_soon(started):
             raise EngineError(lost) from error
         raise
     finally:
@@ -121,6 +123,20 @@ def _watch(started: Sequence[subprocess.Popen[bytes]], folder: RunFolder, over: 
             for process in started:
                 process.kill()
             os._exit(REFUSED)
+
+
+def _lost_soon(started: Sequence[subprocess.Popen[bytes]]) -> str | None:
+    """As `_lost`, for the moment in which something broke: a connection can be gone before the process behind it is.
+
+    Only a killed process is waited for. One that broke as this one did, a moment later, is not the reason.
+    """
+    end = time.monotonic() + LAST_SECONDS
+    lost = _lost(started)
+    while not lost and time.monotonic() < end:
+        time.sleep(0.05)
+        if any((process.poll() or 0) < 0 for process in started):
+            lost = _lost(started)
+    return lost
 
 
 def _lost(started: Sequence[subprocess.Popen[bytes]]) -> str | None:
