@@ -20,5 +20,9 @@ class EngineError(Exception):
         return {"message": self.message, "row": self.row, "field": self.field}
 
 
+class NothingLeft(EngineError):
+    """The refusal of a data file that has rows, of which none can be used."""
+
+
 class Cancelled(Exception):
     """The run was asked to stop; its checkpoint is written and it can be resumed."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -58,22 +59,31 @@ class ReferenceCache:
     def logps(self, trees: Sequence[PromptTree], compute: Compute) -> Tensor:
         """float32 [M]: the log-prob of every token of every completion, tree by tree.
 
-        ``compute`` gives the same for the trees that are not known yet; it is called with at most 256 of them, whose
+        ``compute`` gives the same for what is not known yet; it is called with at most 256 of them, whose
         numbers are written before it is called again. The first known trees are computed anew and compared.
 
         Raises EngineError when the cache and the reference disagree, or when a number is not finite.
         """
-        known = [tree for tree in trees if all(key in self._known for key in _keys(tree))]
+        known, todo = self._parts(trees)
         if known and not self._verified:
             self._verify(known[:VERIFIED], compute)
-        missing = {_keys(tree): tree for tree in trees if any(key not in self._known for key in _keys(tree))}
-        todo = list(missing.values())
         for start in range(0, len(todo), SHARD):
             self._add(todo[start : start + SHARD], compute)
         keys = [key for tree in trees for key in _keys(tree)]
         if self._own and keys:
             self._write(self._own, list(dict.fromkeys(keys)))
         return self._of(keys)
+
+    def _parts(self, trees: Sequence[PromptTree]) -> tuple[list[PromptTree], list[PromptTree]]:
+        """These trees with the completions that are known, and with those that are not, each of them once."""
+        known, missing, seen = [], [], set(self._known)
+        for tree in trees:
+            old = [completion for key, completion in _pairs(tree) if key in self._known]
+            new = {key: completion for key, completion in _pairs(tree) if key not in seen}
+            seen |= new.keys()
+            known += [replace(tree, completions=tuple(old))] if old else []
+            missing += [replace(tree, completions=tuple(new.values()))] if new else []
+        return known, missing
 
     def _of(self, keys: Sequence[bytes]) -> Tensor:
         return torch.cat([torch.zeros(0), *(self._known[key] for key in keys)])

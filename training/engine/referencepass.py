@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from training.engine.baselines import mismatched_trees
-from training.engine.errors import Cancelled, EngineError
+from training.engine.errors import Cancelled
 from training.engine.objectives import Examples
 from training.engine.parallel import World
 from training.engine.passes import Passes
-from training.engine.reference import ReferenceCache
+from training.engine.reference import Compute, ReferenceCache
 from training.engine.trees import PromptTree
 
 
 class ReferencePass:
-    """Adds to examples what the reference says of them; `between` is called after each of its micro-batches."""
+    """Adds to examples what the reference says of them.
+
+    A prompt is read once for all rows that have it: for the pairs of one ranking, for thumbs up and down of the same
+    prompt. `between` is called after each micro-batch with the share of the split that is done.
+    """
 
     def __init__(
         self,
         passes: Passes,
         cache: ReferenceCache,
         *,
-        between: Callable[[int], None],
+        between: Callable[[float], None],
         world: World | None = None,
     ) -> None:
         self._world = world or World()
@@ -36,68 +39,76 @@ class ReferencePass:
     def over(self, examples: Examples) -> Examples:
         """The examples with `reference` (by token where the objective's extras have `prefix`), and
         `mismatched_reference` where they have mismatched trees."""
-        if examples.mismatched is None:
-            by_token = "prefix" in self._passes.objective.extras
-            return replace(examples, reference=self._logps(examples.trees, by_token=by_token))
-        # Both answers stand behind the same prompt, which is read once.
-        both = [
-            tree if other is None else replace(tree, completions=tree.completions + other.completions)
-            for tree, other in zip(examples.trees, examples.mismatched, strict=True)
-        ]
-        logps = self._logps(both, by_token=False)
+        others = examples.mismatched or ()
+        tokens = self._token_logps([*examples.trees, *(tree for tree in others if tree is not None)])
+
+        def sums(tree: PromptTree) -> Tensor:
+            return torch.stack([part.sum() for part in tokens(tree)])
+
+        by_token = "prefix" in self._passes.objective.extras
         return replace(
             examples,
-            reference=[found[:1] for found in logps],
-            mismatched_reference=[found[1:] if len(found) > 1 else None for found in logps],
+            reference=[torch.cat(tokens(tree)) if by_token else sums(tree) for tree in examples.trees],
+            mismatched_reference=[None if tree is None else sums(tree) for tree in others] or None,
         )
 
-    def _logps(self, trees: Sequence[PromptTree], *, by_token: bool) -> list[Tensor]:
-        """For every tree float32 [K], or with `by_token` the log-probs of all tokens of its completions."""
-        of_trees = self._shared(trees)
-        if by_token:
-            return list(of_trees)
-        return [
-            torch.stack([part.sum() for part in tokens.split([len(each) for each in tree.completions])])
-            for tree, tokens in zip(trees, of_trees, strict=True)
-        ]
-
-    def _shared(self, trees: Sequence[PromptTree]) -> list[Tensor]:
-        """The log-probs of all tokens of every tree, of which each process looks up or computes its share."""
-        own = trees[self._world.rank :: self._world.size]
+    def _token_logps(self, trees: Sequence[PromptTree]) -> Callable[[PromptTree], list[Tensor]]:
+        """What gives the log-probs of all tokens of a tree, completion by completion; every process looks up or
+        computes its share."""
+        grown = by_prompt(trees, most=self._passes.token_budget)
+        shares = [grown[rank :: self._world.size] for rank in range(self._world.size)]
+        own = shares[self._world.rank]
         found: list[Tensor] | None = None
         try:
-            flat = self._cache.logps(own, self._compute)
-            found = list(flat.split([tree.size - len(tree.prompt) for tree in own]))
+            flat = self._cache.logps(own, self._computing(len(own)))
+            found = list(flat.split([len(completion) for _, completion in _completions(own)]))
         finally:
             # In trouble too: the others must not wait for this process.
             parts = self._world.gathered(found)
         if any(part is None for part in parts):
             raise Cancelled("Another process could not finish its share of the reference.")
-        shares = [iter(part) for part in parts]
-        return [next(shares[index % self._world.size]) for index in range(len(trees))]
+        known = {
+            key: logps
+            for share, part in zip(shares, parts, strict=True)
+            for key, logps in zip(_completions(share), part, strict=True)
+        }
+        return lambda tree: [known[key] for key in _completions([tree])]
 
-    def _compute(self, trees: Sequence[PromptTree]) -> Tensor:
-        found: list[Tensor] = [torch.zeros(0)] * len(trees)
-        for indices in self._passes.cut(trees):
-            logps = self._passes.token_logps([trees[index] for index in indices]).cpu()
-            parts = logps.split([trees[index].size - len(trees[index].prompt) for index in indices])
-            for index, part in zip(indices, parts, strict=True):
-                found[index] = part
-            self._between(len(indices))
-        return torch.cat(found)
+    def _computing(self, total: int) -> Compute:
+        """What the cache calls for trees that it does not know, of `total`."""
+        done = 0
+
+        def compute(trees: Sequence[PromptTree]) -> Tensor:
+            nonlocal done
+            found: list[Tensor] = [torch.zeros(0)] * len(trees)
+            for indices in self._passes.cut(trees):
+                logps = self._passes.token_logps([trees[index] for index in indices]).cpu()
+                parts = logps.split([trees[index].size - len(trees[index].prompt) for index in indices])
+                for index, part in zip(indices, parts, strict=True):
+                    found[index] = part
+                done += len(indices)
+                self._between(min(done / total, 1.0))
+            return torch.cat(found)
+
+        return compute
 
 
-def with_mismatched(examples: Examples, *, max_length: int) -> Examples:
-    """The examples with answers to other prompts beside them, for methods that measure a baseline (KTO).
+def by_prompt(trees: Sequence[PromptTree], *, most: int) -> list[PromptTree]:
+    """All completions of these trees, each once, behind as few prompts as trees of ``most`` tokens allow; they have
+    the row of the first tree that they were in, and no targets."""
+    grown: list[PromptTree] = []
+    newest: dict[tuple[int, ...], int] = {}
+    rows = {key: tree.row for tree in reversed(trees) for key in _completions([tree])}
+    for prompt, completion in dict.fromkeys(_completions(trees)):
+        at = newest.get(prompt)
+        if at is None or grown[at].size + len(completion) > most:
+            newest[prompt] = len(grown)
+            grown.append(PromptTree(rows[prompt, completion], prompt, (completion,), {}))
+        else:
+            grown[at] = replace(grown[at], completions=(*grown[at].completions, completion))
+    return grown
 
-    Raises EngineError when nothing can be mismatched: then there is no baseline, and the method learns something else.
-    """
-    found = mismatched_trees(examples.trees, max_length=max_length)
-    if not any(found):
-        raise EngineError(
-            "No answer fits another prompt: the data has one prompt only, or everything is too long together. "
-            "The method measures its baseline on such pairs; add rows with other prompts, or raise max_length.",
-            row=examples.trees[0].row,
-            field="prompt",
-        )
-    return replace(examples, mismatched=found)
+
+def _completions(trees: Sequence[PromptTree]) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Every completion of these trees with its prompt."""
+    return ((tree.prompt, completion) for tree in trees for completion in tree.completions)

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from training.engine.conversations import read_conversation
 from training.engine.diagnostics import displacement, displacement_message
-from training.engine.errors import EngineError
-from training.engine.methods import Method
+from training.engine.errors import EngineError, NothingLeft
+from training.engine.methods import Method, trains_reward
 from training.engine.rows import Row, read_rows
 from training.engine.trees import DataReport, PromptTree
 
@@ -36,6 +36,8 @@ KTO_BATCH = 4
 RATIO_TOLERANCE = {"float32": 2e-3, "bfloat16": 4.0}
 # A loss may be as far off as its slope makes of these nats (IPO's slope is 200 times DPO's), and as this slope does.
 LEAST_SLOPE = 0.05
+# The default of every method that trains reward models only.
+REWARD_RATE = 1e-5
 
 
 Level = Literal["ok", "warning", "refused"]
@@ -110,6 +112,8 @@ def method_checks(method: Method, trees: Sequence[PromptTree], config: Mapping[s
     checks = []
     if method.baseline == "kl":
         checks += [_baseline_batch(config["batch_size"]), _baseline_prompts(trees)]
+    if method.trains == "either" and trains_reward(method, config):
+        checks.append(_reward_rate(method, config["learning_rate"]))
     if "sync_steps" in config:
         checks.append(_moving_reference(len(trees), config))
     if method.shape == "rating":
@@ -249,6 +253,29 @@ def _baseline_prompts(trees: Sequence[PromptTree]) -> Check:
     if prompts < KTO_BATCH:
         return Check("baseline_prompts", "warning", message + " Add rows with other prompts, or take bco.", prompts)
     return Check("baseline_prompts", "ok", message, prompts)
+
+
+def _reward_rate(method: Method, rate: float) -> Check:
+    message = f"The learning rate is {rate:g}."
+    if rate <= method.learning_rate:
+        message += f" That is a policy's; reward models learn little at it. Usual for them is {REWARD_RATE:g}."
+        return Check("learning_rate", "warning", message, rate, "config.learning_rate")
+    return Check("learning_rate", "ok", message, rate)
+
+
+def no_baseline(split: str) -> Check:
+    """A split in which no answer fits another prompt, so that KTO's baseline cannot be measured there."""
+    message = f"In {split} no answer fits another prompt: all rows have the same one, or both are too long together."
+    if split == "train":
+        message += " The baseline is measured on such pairs; add rows with other prompts, or raise max_length."
+        return Check("train.baseline", "refused", message, 0, "data.train")
+    message += " Its loss is measured against the last baseline of training."
+    return Check(f"{split}.baseline", "warning", message, 0)
+
+
+def nothing_left(split: str, error: NothingLeft) -> Check:
+    """A held-out split that cannot be evaluated on, as none of its rows can be used."""
+    return Check(f"{split}.rows", "warning", f"There will be no figures of {split}. {error.message}", 0)
 
 
 def _moving_reference(rows: int, config: Mapping[str, Any]) -> Check:

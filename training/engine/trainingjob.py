@@ -10,8 +10,9 @@ from typing import Any
 
 from training.engine import startchecks
 from training.engine.adapters import adapters_off
+from training.engine.baselines import mismatched_trees
 from training.engine.checkpoint import Checkpoints
-from training.engine.errors import EngineError
+from training.engine.errors import EngineError, NothingLeft
 from training.engine.evaluation import evaluate
 from training.engine.files import sha256_of
 from training.engine.learner import device_of, layout_of, load_learner, load_reference, reads_rows, seed_everything
@@ -32,13 +33,13 @@ from training.engine.passes import Passes
 from training.engine.precision import has_bfloat16
 from training.engine.progress import Progress
 from training.engine.reference import ReferenceCache
-from training.engine.referencepass import ReferencePass, with_mismatched
+from training.engine.referencepass import ReferencePass
 from training.engine.rendering import conditioned_template
 from training.engine.reward import RewardModel, fit_laplace, pair_trees, prepare
 from training.engine.spec import Spec
 from training.engine.stop import Stop
 from training.engine.trainer import Settings, Totals, Trainer
-from training.engine.trees import read_trees
+from training.engine.trees import PromptTree, read_trees
 
 # Shares of the whole run on the bar that people see: the reference pass before, the evaluation after the training.
 REFERENCE_END, TRAINING_END = 0.1, 0.95
@@ -69,7 +70,14 @@ class TrainingJob:
         self.objective = make_objective(self.method.name, self.config)
         self.settings = Settings.from_config(self.config, layout=layout_of(self.model, self.config))
         self.say(0.0, "Reading the data")
-        self.splits = {split: self._read(split, Path(path)) for split, path in spec.data.items()}
+        self.splits: dict[str, Examples] = {}
+        for split, path in spec.data.items():
+            try:
+                self.splits[split] = self._read(split, Path(path))
+            except NothingLeft as error:
+                if split == "train":
+                    raise
+                self.checks.append(startchecks.nothing_left(split, error))
         if isinstance(self.model, RewardModel):
             before = self.model.outputs
             prepare(self.model, self.method, self.config, self.splits["train"].trees)
@@ -84,15 +92,13 @@ class TrainingJob:
         if not self.objective.needs_reference or self._moves_reference():
             return self.splits
         started = time.perf_counter()
-        self._mismatch()
         total = sum(map(len, self.splits.values()))
         done = 0
 
-        def between(count: int) -> None:
-            nonlocal done
-            done += count
+        def between(share: float) -> None:
             self._stop.check()
-            self.say(REFERENCE_END * done / total, f"Reference log-probabilities: {done} of {total}")
+            rows = done + round(share * len(self.splits[name]))
+            self.say(REFERENCE_END * rows / total, f"Reference log-probabilities: {rows} of {total}")
 
         reader = ReferencePass(
             self._reference_passes(),
@@ -101,13 +107,15 @@ class TrainingJob:
             world=self.world,
         )
         with adapters_off(self.model):
-            splits = {name: reader.over(examples) for name, examples in self.splits.items()}
+            splits = {}
+            for name, examples in self.splits.items():
+                splits[name] = reader.over(examples)
+                done += len(examples)
         self.reference_seconds = time.perf_counter() - started
         return splits
 
     def keep_only(self, indices: Sequence[int]) -> None:
         """Forget all but these training examples, which keep the answers to other prompts that they have in a run."""
-        self._mismatch()
         train = self.splits["train"]
         trees, mismatched = [train.trees[index] for index in indices], train.mismatched
         self.splits = {"train": Examples(trees, None, mismatched and [mismatched[index] for index in indices])}
@@ -222,6 +230,9 @@ class TrainingJob:
                 row=unlabelled.row,
                 field="label",
             )
+        examples = trees
+        if isinstance(self.model, RewardModel) and self.model.separator is not None:
+            examples = pair_trees(trees, self.model.separator, report)
         self.data[split] = report.as_dict()
         self.checks += startchecks.data_checks(split, report)
         if split == "train":
@@ -230,19 +241,20 @@ class TrainingJob:
             startchecks.refuse(self.checks)
         else:
             self.checks.append(startchecks.overlap_check(Path(self.spec.data["train"]), path, split, kind=kind))
-        if isinstance(self.model, RewardModel) and self.model.separator is not None:
-            trees = pair_trees(trees, self.model.separator, report)
-            self.data[split] = report.as_dict()
-        return Examples(trees)
+        return Examples(examples, mismatched=self._mismatched(split, trees))
 
-    def _mismatch(self) -> None:
-        """Put answers to other prompts beside the examples, for a method that measures its baseline on them."""
-        if self.method.baseline == "kl":
-            length = self._max_length()
-            self.splits = {
-                name: with_mismatched(one, max_length=length) if one.mismatched is None else one
-                for name, one in self.splits.items()
-            }
+    def _mismatched(self, split: str, trees: Sequence[PromptTree]) -> list[PromptTree | None] | None:
+        """Answers to other prompts, for a method that measures its baseline on them; None for a held-out split without
+        any, which is then measured against the last baseline of training."""
+        if self.method.baseline != "kl":
+            return None
+        found = mismatched_trees(trees, max_length=self._max_length())
+        if any(found):
+            return found
+        check = startchecks.no_baseline(split)
+        startchecks.refuse([check])
+        self.checks.append(check)
+        return None
 
     def _max_length(self) -> int:
         """The most tokens of a row: as the settings say, but not more than the model has positions for."""

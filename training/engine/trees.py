@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.engine.conversations import read_conversation
-from training.engine.errors import EngineError
+from training.engine.errors import EngineError, NothingLeft
 from training.engine.rendering import ChatRenderer, EncoderRenderer
 from training.engine.rows import Row, flag, read_rows
 from training.engine.targets import READERS, is_decided, keep_of_list, read_targets
@@ -126,7 +126,7 @@ def read_trees(
 
     Raises EngineError, with the row, for: a missing or mistyped column, an empty completion, a chat template that is
     missing, moves the boundary, does not end the answer with an end token or repeats the begin token; and when
-    nothing is left. Where several rows are wrong, it is the first one's and names the next ones.
+    nothing is left (NothingLeft). Where several rows are wrong, it is the first one's and names the next ones.
     """
     if kind not in READERS:
         raise EngineError(f"Datasets of kind {kind!r} cannot be read; known are {', '.join(READERS)}.", field="kind")
@@ -152,8 +152,8 @@ def read_trees(
     if not report.rows:
         raise EngineError(f"{report.file} has no rows. Choose another dataset version.", field="data")
     if not trees:
-        raise EngineError(
-            f"{report.file} leaves nothing to learn from: of {report.rows} rows, {report.dropped_too_long} are longer "
+        raise NothingLeft(
+            f"{report.file} has no row that can be used: of {report.rows} rows, {report.dropped_too_long} are longer "
             f"than {renderer.max_length} tokens, {report.dropped_identical} have identical completions only and "
             f"{report.dropped_tied} prefer none of theirs. "
             "Raise max_length or choose another dataset version.",

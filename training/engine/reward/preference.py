@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from training.engine.batch import Batch, Layout, make_batch, micro_batches
-from training.engine.errors import EngineError
+from training.engine.errors import NothingLeft
 from training.engine.reward.model import RewardModel
 from training.engine.trees import DataReport, PromptTree
 
@@ -27,7 +27,7 @@ def pair_tree(tree: PromptTree, separator: Sequence[int]) -> PromptTree:
 
 def pair_trees(trees: Sequence[PromptTree], separator: Sequence[int], report: DataReport) -> list[PromptTree]:
     """All pairs in both orders; those that together are longer than the report's ``max_length`` are dropped and
-    counted in it. EngineError when none is left."""
+    counted in it. NothingLeft when none is left."""
     kept = []
     for tree in trees:
         paired = pair_tree(tree, separator)
@@ -39,8 +39,8 @@ def pair_trees(trees: Sequence[PromptTree], separator: Sequence[int], report: Da
         if len(report.rows_too_long) < 20:
             report.rows_too_long.append(tree.row)
     if not kept:
-        raise EngineError(
-            f"{report.file} leaves nothing to learn from: a preference model reads both completions at once, and all "
+        raise NothingLeft(
+            f"{report.file} has no row that can be used: a preference model reads both completions at once, and all "
             f"pairs are longer than {report.max_length} tokens together. Raise max_length.",
             field="config.max_length",
         )

@@ -101,7 +101,7 @@ def test_a_row_of_exactly_the_limit_is_kept(read):
     trees, _ = read([pair()])
     limit = trees[0].depth
     assert len(read([pair(), pair("Y", "N")], max_length=limit)[0]) == 2
-    with pytest.raises(EngineError, match="nothing to learn"):
+    with pytest.raises(EngineError, match="no row that can be used"):
         read([pair()], max_length=limit - 1)
 
 

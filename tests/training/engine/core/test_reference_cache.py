@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,24 @@ def test_within_one_run_nothing_is_computed_twice(tmp_path, reference):
     cache.logps(trees, reference)
     assert reference.asked == [3]
     assert len(cache) == 6
+
+
+def test_of_a_prompt_with_old_and_new_completions_only_the_new_ones_are_computed(tmp_path, reference):
+    trees = random_trees(6, 2)
+    ReferenceCache(tmp_path, "abc").logps(
+        [replace(tree, completions=tree.completions[:1]) for tree in trees], reference
+    )
+    asked = []
+
+    def compute(part):
+        asked.append([tree.completions for tree in part])
+        return reference(part)
+
+    found = ReferenceCache(tmp_path, "abc").logps([*trees, *trees], compute)
+    assert torch.equal(found, Reference()([*trees, *trees]))
+    verified, new = asked
+    assert verified == [tree.completions[:1] for tree in trees[:VERIFIED]]
+    assert new == [tree.completions[1:] for tree in trees]
 
 
 def test_other_weights_and_another_dtype_have_caches_of_their_own(tmp_path, reference):

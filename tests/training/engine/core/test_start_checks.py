@@ -139,6 +139,23 @@ def test_many_ties_are_a_warning_in_pairs_and_in_lists():
     assert (found.level, found.value) == ("ok", pytest.approx(1 / 6))
 
 
+def test_plackett_luce_wants_another_learning_rate_for_a_reward_model():
+    method, lists = LOSSES["plackett_luce"], [listed(0, 0, 1, 2)]
+    config = CONFIG | {"learning_rate": method.learning_rate, "trains": "reward"}
+    found = the(startchecks.method_checks(method, lists, config), "learning_rate")
+    assert (found.level, found.field) == ("warning", "config.learning_rate")
+    assert "1e-05" in found.message
+    assert levels(startchecks.method_checks(method, lists, config | {"learning_rate": 1e-5}))["learning_rate"] == "ok"
+    assert not startchecks.method_checks(method, lists, config | {"trains": "policy"})
+
+
+def test_a_split_without_a_baseline_is_refused_in_training_only():
+    assert startchecks.no_baseline("train").level == "refused"
+    held_out = startchecks.no_baseline("test")
+    assert (held_out.name, held_out.level) == ("test.baseline", "warning")
+    assert "In test no answer fits" in held_out.message
+
+
 def test_a_baseline_wants_a_few_completions_per_step_and_several_prompts():
     kto = LOSSES["kto"]
     many = [single(row) for row in range(8)]
