@@ -55,7 +55,8 @@ class ReferencePass:
     def _token_logps(self, trees: Sequence[PromptTree]) -> Callable[[PromptTree], list[Tensor]]:
         """What gives the log-probs of all tokens of a tree, completion by completion; every process looks up or
         computes its share."""
-        grown = by_prompt(trees, most=self._passes.token_budget)
+        # Padded rows repeat the prompt, and have less padding where each completion is sorted by itself.
+        grown = by_prompt(trees, most=0 if self._passes.layout == "padded" else self._passes.token_budget)
         shares = [grown[rank :: self._world.size] for rank in range(self._world.size)]
         own = shares[self._world.rank]
         found: list[Tensor] | None = None
@@ -94,8 +95,8 @@ class ReferencePass:
 
 
 def by_prompt(trees: Sequence[PromptTree], *, most: int) -> list[PromptTree]:
-    """All completions of these trees, each once, behind as few prompts as trees of ``most`` tokens allow; they have
-    the row of the first tree that they were in, and no targets."""
+    """All completions of these trees, each once, behind as few prompts as trees of ``most`` tokens allow (0: one behind
+    each); they have the row of the first tree that they were in, and no targets."""
     grown: list[PromptTree] = []
     newest: dict[tuple[int, ...], int] = {}
     rows = {key: tree.row for tree in reversed(trees) for key in _completions([tree])}

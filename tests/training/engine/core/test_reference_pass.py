@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from itertools import combinations
 
@@ -20,14 +21,9 @@ from training.engine.trees import PromptTree
 
 
 def pairs_of(trees):
-    """Every pair of every tree as a tree of its own."""
-    return [
-        replace(tree, completions=pair) for tree in random_order(trees) for pair in combinations(tree.completions, 2)
-    ]
-
-
-def random_order(trees):
-    return sorted(trees, key=lambda tree: tree.row * 7 % 5)
+    """Every pair of every tree as a tree of its own, in no order."""
+    pairs = [replace(tree, completions=pair) for tree in trees for pair in combinations(tree.completions, 2)]
+    return random.Random(0).sample(pairs, len(pairs))
 
 
 @pytest.fixture
@@ -35,10 +31,10 @@ def watched(tiny_policy, tmp_path):
     """A pass of the tiny policy over examples, and the trees that the model was given meanwhile."""
 
     class Watched:
-        def __init__(self, method):
+        def __init__(self, method, *, layout="tree"):
             self.read, self.shares = [], []
             objective = make_objective(method)
-            self.passes = Passes(tiny_policy, objective, layout="tree", dtype="float32", pad_id=0, token_budget=256)
+            self.passes = Passes(tiny_policy, objective, layout=layout, dtype="float32", pad_id=0, token_budget=256)
             plain = self.passes.token_logps
 
             def token_logps(trees):
@@ -61,6 +57,14 @@ def test_the_pairs_of_a_list_are_read_behind_one_prompt(watched, tiny_policy):
     assert torch.allclose(torch.cat(found), one_at_a_time(tiny_policy, rows), atol=1e-4)
     assert one.shares == sorted(one.shares)
     assert one.shares[-1] == 1
+
+
+def test_padded_rows_which_repeat_the_prompt_have_one_completion_each(watched, tiny_policy):
+    rows = pairs_of(random_trees(3, 4))
+    one = watched("dpo", layout="padded")
+    found = one.over(Examples(rows)).reference
+    assert [len(tree.completions) for tree in one.read] == [1] * 12
+    assert torch.allclose(torch.cat(found), one_at_a_time(tiny_policy, rows), atol=1e-4)
 
 
 def test_thumbs_of_the_same_prompt_share_it_with_the_answers_to_others(watched, tiny_policy):
