@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -183,8 +184,8 @@ def test_the_settings_of_a_method_are_in_its_help(capsys):
 def test_a_reference_cache_of_another_model_is_refused(tmp_path, tiny_policy_dir, monkeypatch):
     spec = write_spec(tmp_path / "in", "dpo", tiny_policy_dir)
     monkeypatch.setattr(
-        "training.engine.referencepass.ReferencePass._logps",
-        lambda self, trees, *, by_token: [torch.tensor([-9.0, -30.0]) for _ in trees],
+        "training.engine.referencepass.ReferencePass.over",
+        lambda self, examples: replace(examples, reference=[torch.tensor([-9.0, -30.0]) for _ in examples.trees]),
     )
     assert run(spec, tmp_path / "out") == REFUSED
     assert "first loss" in read_json(tmp_path / "out/error.json")["message"]
