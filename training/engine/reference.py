@@ -59,8 +59,8 @@ class ReferenceCache:
     def logps(self, trees: Sequence[PromptTree], compute: Compute) -> Tensor:
         """float32 [M]: the log-prob of every token of every completion, tree by tree.
 
-        ``compute`` gives the same for what is not known yet; it is called with at most 256 of them, whose
-        numbers are written before it is called again. The first known trees are computed anew and compared.
+        ``compute`` gives the same for trees of what is not known yet; it is called with at most 256 of them, whose
+        numbers are written before it is called again. A few trees of what is known are computed anew and compared.
 
         Raises EngineError when the cache and the reference disagree, or when a number is not finite.
         """
