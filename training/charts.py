@@ -8,10 +8,12 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 WIDTH, HEIGHT = 360, 200
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 8, 38
+LEFT, RIGHT, TOP, BOTTOM = 58, 10, 8, 38
 # Of the height, for the names of the lines where there are several.
 LEGEND = 16
 TEXT = 12
+# Of a label left of the axis: more find no room there.
+MOST_DECIMALS = 5
 MOST_POINTS = 300
 # A series of at least so many points is noise from batch to batch: its running mean is drawn over it.
 NOISY = 20
@@ -103,13 +105,19 @@ def _polyline(axes: Axes, name: str, points: Sequence[Point], number: int, *, st
 
 
 def _grid(axes: Axes, ticks: Sequence[float]) -> SafeString:
-    rows = ((tick, round(axes.down(tick), 1)) for tick in ticks)
+    rows = zip(_labels(ticks), (round(axes.down(tick), 1) for tick in ticks), strict=True)
     return format_html_join(
         "",
         '<line stroke="currentColor" stroke-opacity="0.18" x1="{}" x2="{}" y1="{}" y2="{}"/>'
         '<text fill="currentColor" text-anchor="end" x="{}" y="{}">{}</text>',
-        ((LEFT, WIDTH - RIGHT, y, y, LEFT - 6, round(y + 4, 1), _number(value)) for value, y in rows),
+        ((LEFT, WIDTH - RIGHT, y, y, LEFT - 6, round(y + 4, 1), label) for label, y in rows),
     )
+
+
+def _labels(ticks: Sequence[float]) -> list[str]:
+    """The ticks with as many decimals as tell them apart, as far as there is room."""
+    decimals = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
+    return [_number(tick) if decimals > MOST_DECIMALS else f"{tick:,.{decimals}f}" for tick in ticks]
 
 
 def _x_axis(axes: Axes, name: str) -> SafeString:

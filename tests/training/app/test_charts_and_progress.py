@@ -42,6 +42,21 @@ def test_a_chart_of_many_points_stays_small_and_keeps_the_last():
     assert "last 9,999" in svg
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "labels"),
+    [
+        (0.4994, 0.5008, ["0.4990", "0.4995", "0.5000", "0.5005", "0.5010"]),
+        (-0.01, 0.02, ["-0.01", "0.00", "0.01", "0.02"]),
+        (5_500.0, 7_200.0, ["5,500", "6,000", "6,500", "7,000", "7,500"]),
+        (1e-9, 3e-9, ["1e-09", "1.5e-09", "2e-09", "2.5e-09", "3e-09"]),
+    ],
+)
+def test_labels_of_the_axis_tell_its_lines_apart(low, high, labels):
+    chart = ElementTree.fromstring(line_chart("Loss", [Line("loss", [(0, low), (10, high)])]))
+    shown = [text.text for text in chart.findall("text") if text.get("text-anchor") == "end"]
+    assert shown[: len(labels)] == labels
+
+
 def test_the_reader_waits_for_a_line_that_is_still_being_written(tmp_path):
     path = tmp_path / "progress.jsonl"
     reader = ProgressReader(path)
