@@ -1,6 +1,6 @@
-"""Every method in one small world with a known reward: how it learns, how far it moves, what it forgets.
+"""Every method in small worlds with a known reward: how it learns, how far it moves, what it forgets.
 
-    python benchmarks/methods_experiment.py --work FOLDER [--only dpo kto …] [--quick]
+    python benchmarks/methods_experiment.py --work FOLDER [--only dpo kto …] [--worlds 0 1 2] [--quick]
     python benchmarks/methods_experiment.py --work FOLDER --figures docs/images/methods --page docs/methods.md
 
 The starter policy answers the grammar's prompts four times each; a rule scores the answers (finished, polite, neither
@@ -8,17 +8,20 @@ too short nor too long: 0 to 3), and pairs, thumbs, lists, ratings and demonstra
 label in ten wrong. Each method sees the same number of completions, with its own defaults and the better of two
 learning rates by prompts of their own, those left out that lead too far from the start policy. On held-out prompts,
 three times: the known reward, KL to the start per completion, NLL per token of good answers; of reward models the
-accuracy and Kendall's τ against the rule.
+accuracy and Kendall's τ against the rule. All of it once in every world, whose number is the seed of everything in it;
+shown are means, with the standard error of the worlds.
 
-FOLDER keeps the starter policy (minutes, once) and every finished run, so that the same command goes on after a stop.
+FOLDER keeps the starter policies (minutes, once) and every finished run, so that the same command goes on after a stop.
 """
 
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,8 @@ RATES = (3e-4, 1e-3)
 RATES_OF_ADAPTERS = {"paft": (1e-3, 3e-3)}
 # Nats per completion, about one for each word: a policy further away games the rule in a language of its own.
 FARTHEST = 30.0
+# A world's seeds begin here and are so far apart, because it draws more than once.
+FIRST_SEED, STREAMS = 77, 10
 FAMILIES = {
     "pairs-with-reference": "Pairs, with a reference policy",
     "pairs-without-reference": "Pairs, without a reference policy",
@@ -40,12 +45,12 @@ FAMILIES = {
 MARKS = ("<!-- experiment: begin -->", "<!-- experiment: end -->")
 
 
-def starter(work: Path) -> Path:
-    """The start policy's folder, made by the engine's own task when it is not there."""
-    folder = work / "starter"
+def starter(work: Path, number: int) -> Path:
+    """The folder of a world's start policy, made by the engine's own task when it is not there."""
+    folder = work / f"starter-{number}"
     if not (folder / "DONE.json").exists():
-        spec = work / "starter.json"
-        spec.write_text(json.dumps({"task": "starter", "config": {}}))
+        spec = work / f"starter-{number}.json"
+        spec.write_text(json.dumps({"task": "starter", "config": {"seed": number}}))
         command = [sys.executable, "-m", "training.engine", "run", str(spec), "--out", str(folder)]
         subprocess.run(command, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
     return folder / "model"
@@ -72,39 +77,38 @@ def family(method: Any, kind: str) -> str:
     return {"unpaired": "thumbs", "listwise": "lists", "demonstration": "demonstrations"}[method.shape]
 
 
-def prepare(work: Path, *, quick: bool) -> Any:
-    """The world: prompts, the start policy's answers, and what is held out."""
+def prepare(work: Path, number: int, *, quick: bool) -> Any:
+    """A world: prompts, the start policy's answers, and what is held out."""
     from experiment import training, world
 
     prompts, validation, test = (24, 8, 8) if quick else (120, 40, 60)
-    asked = world.questions(prompts + validation + test)
-    speaker, start = world.Speaker(), starter(work)
+    seed = FIRST_SEED + STREAMS * number
+    asked = world.questions(prompts + validation + test, seed=seed)
+    speaker, start = world.Speaker(), starter(work, number)
     choosing, held_out = asked[prompts : prompts + validation], asked[prompts + validation :]
     return training.Setting(
+        seed=seed,
         start=start,
         speaker=speaker,
-        train=world.answer(speaker, start, asked[:prompts], seed=world.SEED),
+        train=world.answer(speaker, start, asked[:prompts], seed=seed),
         validation=choosing,
         test=held_out,
-        chosen_by=world.answer(speaker, start, choosing, seed=world.SEED + 3),
-        judged=world.answer(speaker, start, held_out, seed=world.SEED + 2),
+        chosen_by=world.answer(speaker, start, choosing, seed=seed + 3),
+        judged=world.answer(speaker, start, held_out, seed=seed + 2),
         points=3,
         epochs=1,
     )
 
 
-def run_all(setting: Any, work: Path, only: list[str] | None, *, quick: bool) -> list[dict[str, Any]]:
-    """The better run of every method; what failed says why instead."""
+def run_all(setting: Any, kept: Path, only: list[str] | None, *, quick: bool) -> dict[tuple[str, str, float], Any]:
+    """What every method came to in a world, by name, what it trains and learning rate; what failed says why instead."""
     from experiment import training
 
-    kept = work / ("quick" if quick else "runs")
-    kept.mkdir(exist_ok=True)
-    found = []
+    kept.mkdir(parents=True, exist_ok=True)
+    found = {}
     for name, method, kind in entries(only):
-        tried, failed = [], ""
-        rates = RATES_OF_ADAPTERS.get(method.name, RATES)
-        for rate in rates[:1] if quick else rates:
-            file = kept / f"{method.name}-{kind}-{rate:g}.json"
+        for rate in rates(name)[: 1 if quick else None]:
+            file = kept / f"{name}-{kind}-{rate:g}.json"
             started = time.perf_counter()
             if not file.exists():
                 try:
@@ -112,32 +116,61 @@ def run_all(setting: Any, work: Path, only: list[str] | None, *, quick: bool) ->
                 except Exception as error:  # one method that cannot be run must not hide the others
                     result = {"failed": f"{type(error).__name__}: {error}"}
                 file.write_text(json.dumps(result))
-            result = json.loads(file.read_text())
+            found[name, kind, rate] = result = json.loads(file.read_text())
             shown = result.get("failed") or f"validation {result['validation']:.3f}, KL {result['validation_kl']:.1f}"
             print(f"{name} at {rate:g}: {shown} ({time.perf_counter() - started:.0f} s)", file=sys.stderr, flush=True)
-            if "failed" in result:
-                failed = result["failed"]
-            else:
-                tried.append(result | {"learning_rate": rate})
-        settings = training.SETTINGS.get(name, {})
-        entry = {"method": name, "settings": settings, "family": family(method, kind), "trains": kind}
-        found.append(entry | (better(tried) if tried else {"failed": failed}))
     return found
 
 
+def rates(name: str) -> tuple[float, ...]:
+    """The learning rates that a method tries."""
+    return RATES_OF_ADAPTERS.get(name, RATES)
+
+
+def over_worlds(worlds: Sequence[dict[tuple[str, str, float], Any]], only: list[str] | None) -> list[dict[str, Any]]:
+    """Of every method the better learning rate, with the means of its runs; what failed anywhere says why instead."""
+    from experiment import training
+
+    found = []
+    for name, method, kind in entries(only):
+        runs = {rate: [one[name, kind, rate] for one in worlds if (name, kind, rate) in one] for rate in rates(name)}
+        tried = {rate: members for rate, members in runs.items() if members}
+        failed = [run["failed"] for members in tried.values() for run in members if "failed" in run]
+        means = [{"learning_rate": rate} | mean_run(members) for rate, members in tried.items()] if not failed else []
+        settings = training.SETTINGS.get(name, {})
+        entry = {"method": name, "settings": settings, "family": family(method, kind), "trains": kind}
+        found.append(entry | (better(means) if means else {"failed": failed[0]}))
+    return found
+
+
+def mean_run(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The runs of several worlds as one: means, and what each world came to in the end."""
+    return {
+        "validation": statistics.fmean(run["validation"] for run in runs),
+        "validation_kl": statistics.fmean(run["validation_kl"] for run in runs),
+        "curve": [mean_point(points) for points in zip(*(run["curve"] for run in runs), strict=True)],
+        "worlds": [run["curve"][-1] for run in runs],
+    }
+
+
+def mean_point(points: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The mean of every figure."""
+    return {name: statistics.fmean(point[name] for point in points) for name in points[0]}
+
+
 def better(tried: list[dict[str, Any]]) -> dict[str, Any]:
-    """The run with the best validation among those that stay near the start, and what was left out for going too far
-    although it scored better."""
+    """The learning rate with the best validation among those that stay near the start, and what was left out for going
+    too far although it scored better."""
     best = max(tried, key=lambda run: (run["validation_kl"] <= FARTHEST, run["validation"]))
     too_far = [run for run in tried if run["validation_kl"] > FARTHEST and run["validation"] > best["validation"]]
     return best | ({"left_out": too_far} if too_far else {})
 
 
-def publish(start: dict[str, float], runs: list[dict[str, Any]], figures: Path | None) -> str:
+def publish(starts: list[dict[str, float]], runs: list[dict[str, Any]], figures: Path | None) -> str:
     """A table per family as Markdown, with its figure; the figures and all numbers go into the folder."""
     from experiment.figures import family_chart, policy_table, reward_table, too_far
 
-    parts = []
+    parts, start = [], mean_point(starts)
     for name, title in FAMILIES.items():
         members = [run for run in runs if run["family"] == name and "failed" not in run]
         if not members:
@@ -150,11 +183,11 @@ def publish(start: dict[str, float], runs: list[dict[str, Any]], figures: Path |
             measure = "accuracy" if rewards else "reward"
             (figures / f"{name}.svg").write_text(family_chart(title, curves, measure))
             part += f"![{title}: {measure} on held-out prompts over the run](images/methods/{name}.svg)\n\n"
-        parts.append(part + (reward_table(members) if rewards else policy_table(start, members)))
+        parts.append(part + (reward_table(members) if rewards else policy_table(starts, members)))
         parts += [too_far(run["method"], one) for run in members for one in run.get("left_out", ())]
     parts += [f"`{run['method']}` failed: {run['failed']}" for run in runs if "failed" in run]
     if figures:
-        (figures / "experiment.json").write_text(json.dumps({"start": start, "runs": runs}, indent=1) + "\n")
+        (figures / "experiment.json").write_text(json.dumps({"starts": starts, "runs": runs}, indent=1) + "\n")
     return "\n\n".join(parts)
 
 
@@ -174,6 +207,7 @@ def main() -> int:
     parser.add_argument("--page", type=Path, help="write the tables between the marks of this page")
     parser.add_argument("--only", nargs="+", help="methods by name")
     parser.add_argument("--quick", action="store_true", help="a few prompts, one learning rate: does everything run?")
+    parser.add_argument("--worlds", nargs="+", type=int, default=[0, 1, 2], help="their numbers (default: 0 1 2)")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
@@ -185,10 +219,14 @@ def main() -> int:
     torch.set_num_threads(options.threads)
     disable_progress_bar()
     set_verbosity_error()
-    setting = prepare(options.work, quick=options.quick)
-    start = training.look_at_start(setting)
-    runs = run_all(setting, options.work, options.only, quick=options.quick)
-    text = publish(start, runs, options.figures)
+    starts, worlds = [], []
+    for number in options.worlds:
+        print(f"World {number}", file=sys.stderr, flush=True)
+        setting = prepare(options.work, number, quick=options.quick)
+        starts.append(training.look_at_start(setting))
+        kept = options.work / f"{'quick' if options.quick else 'runs'}-{number}"
+        worlds.append(run_all(setting, kept, options.only, quick=options.quick))
+    text = publish(starts, over_worlds(worlds, options.only), options.figures)
     print(text)
     if options.page:
         write_into(options.page, text)

@@ -1,5 +1,6 @@
 """What the experiment shows: a figure of small charts for every family, and a table."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -54,21 +55,22 @@ def family_chart(title: str, runs: Mapping[str, Sequence[Mapping[str, float]]], 
     )
 
 
-def policy_table(start: Mapping[str, float], runs: Sequence[Mapping[str, Any]]) -> str:
+def policy_table(starts: Sequence[Mapping[str, float]], runs: Sequence[Mapping[str, Any]]) -> str:
     """Markdown, best reward first."""
+    start = {name: statistics.fmean(one[name] for one in starts) for name in starts[0]}
     lines = [
-        "| method | learning rate | known reward | KL to the start | NLL of good answers | words |",
-        "|---|---|---|---|---|---|",
-        f"| start | | {start['reward']:.2f} ± {start['reward_error']:.2f} | 0 | {start['nll']:.3f} | "
-        f"{start['words']:.0f} |",
+        "| method | learning rate | known reward | gain | KL to the start | NLL of good answers | words |",
+        "|---|---|---|---|---|---|---|",
+        f"| start | | {start['reward']:.2f} | | 0 | {start['nll']:.3f} | {start['words']:.0f} |",
     ]
     for run in sorted(runs, key=lambda run: -run["curve"][-1]["reward"]):
         last = run["curve"][-1]
         settings = "".join(f", `{name}` {value}" for name, value in run["settings"].items())
+        gains = [one["reward"] - before["reward"] for one, before in zip(run["worlds"], starts, strict=True)]
+        gain = _mean(gains, "+.2f")
         lines.append(
-            f"| `{run['method']}`{settings} | {run['learning_rate']:g} | "
-            f"{last['reward']:.2f} ± {last['reward_error']:.2f} | {last['kl']:.1f} | {last['nll']:.3f} | "
-            f"{last['words']:.0f} |"
+            f"| `{run['method']}`{settings} | {run['learning_rate']:g} | {last['reward']:.2f} | {gain} | "
+            f"{last['kl']:.1f} | {last['nll']:.3f} | {last['words']:.0f} |"
         )
     return "\n".join(lines)
 
@@ -86,6 +88,16 @@ def reward_table(runs: Sequence[Mapping[str, Any]]) -> str:
     """Markdown, best accuracy first."""
     lines = ["| method | learning rate | accuracy | Kendall τ |", "|---|---|---|---|"]
     for run in sorted(runs, key=lambda run: -run["curve"][-1]["accuracy"]):
-        last = run["curve"][-1]
-        lines.append(f"| `{run['method']}` | {run['learning_rate']:g} | {last['accuracy']:.3f} | {last['tau']:.2f} |")
+        accuracy, tau = ([one[name] for one in run["worlds"]] for name in ("accuracy", "tau"))
+        lines.append(
+            f"| `{run['method']}` | {run['learning_rate']:g} | {_mean(accuracy, '.3f')} | {_mean(tau, '.2f')} |"
+        )
     return "\n".join(lines)
+
+
+def _mean(values: Sequence[float], form: str) -> str:
+    """Mean ± standard error; of one value, which has none, the value alone."""
+    mean = f"{statistics.fmean(values):{form}}"
+    if len(values) == 1:
+        return mean
+    return f"{mean} ± {statistics.stdev(values) / len(values) ** 0.5:{form.lstrip('+')}}"

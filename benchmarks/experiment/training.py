@@ -43,12 +43,13 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Setting:
-    """What all runs share. `train` is what the start policy answered; the rest is held out.
+    """What all runs of one world share. `train` is what the start policy answered; the rest is held out.
 
     Learning rates are chosen on `validation`: policies answer it, reward models judge the start policy's answers to it,
     `chosen_by`. What is published is measured on `test` and on the answers to it, `judged`.
     """
 
+    seed: int
     start: Path
     speaker: world.Speaker
     train: Sequence[world.Answered]
@@ -66,10 +67,11 @@ def train(setting: Setting, method: Method, *, learning_rate: float, trains: str
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         data = folder / "train.jsonl"
-        rows = list(world.rows(method.dataset_kind, setting.train, _columns(method)))
+        rows = list(world.rows(method.dataset_kind, setting.train, _columns(method), seed=setting.seed))
         data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         config: dict[str, Any] = {
             "learning_rate": learning_rate,
+            "seed": setting.seed,
             "batch_size": PER_STEP // COMPLETIONS[method.dataset_kind],
             "epochs": setting.epochs * EPOCHS.get(method.dataset_kind, 1),
             **SETTINGS.get(method.name, {}),
@@ -89,7 +91,7 @@ def train(setting: Setting, method: Method, *, learning_rate: float, trains: str
         found: dict[str, Any] = {"curve": watch.curve, "rows": len(rows)}
         if trains == "policy":
             prompts = [one.prompt for one in setting.validation]
-            drawn = setting.speaker.ask(_saved(job, folder), prompts, n=1, seed=world.SEED + 1)
+            drawn = setting.speaker.ask(_saved(job, folder), prompts, n=1, seed=setting.seed + 1)
             reward = statistics.fmean(world.rule(sample.text) for group in drawn for sample in group)
             found |= {"validation": reward, "validation_kl": _kl_to_start(setting, prompts, drawn)}
         else:
@@ -136,9 +138,9 @@ def _look_at_policy(setting: Setting, job: TrainingJob, folder: Path) -> dict[st
 
 
 def _figures(setting: Setting, folder: Path) -> dict[str, float]:
-    """Known reward with its standard error, length, KL to the start per completion, NLL per token of good answers."""
+    """Known reward, length, KL to the start per completion, NLL per token of good answers."""
     prompts = [one.prompt for one in setting.test]
-    drawn = setting.speaker.ask(folder, prompts, n=2, seed=world.SEED)
+    drawn = setting.speaker.ask(folder, prompts, n=2, seed=setting.seed)
     samples = [sample for group in drawn for sample in group]
     rewards = [world.rule(sample.text) for sample in samples]
     good = [(one.good,) for one in setting.test]
@@ -151,7 +153,6 @@ def _figures(setting: Setting, folder: Path) -> dict[str, float]:
     tokens = sum(len(one) for group in answers for one in group)
     return {
         "reward": statistics.fmean(rewards),
-        "reward_error": statistics.stdev(rewards) / len(rewards) ** 0.5,
         "words": statistics.fmean(len(sample.text.split()) for sample in samples),
         "kl": _kl_to_start(setting, prompts, drawn),
         "nll": -sum(_logps(folder, prompts, answers)) / tokens,

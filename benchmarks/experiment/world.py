@@ -1,7 +1,8 @@
-"""A small world in which the true reward is known: the starter's prompts, its own answers, and a rule that scores them.
+"""Small worlds in which the true reward is known: the starter's prompts, its own answers, and a rule that scores them.
 
-Pairs, thumbs, lists, ratings and demonstrations are all made of the same samples, so that methods of different shapes
-learn from the same knowledge and can be compared.
+A world is all that follows from one seed: the start policy, the prompts, the answers and the wrong labels. Pairs,
+thumbs, lists, ratings and demonstrations are all made of the same samples, so that methods of different shapes learn
+from the same knowledge and can be compared.
 """
 
 import json
@@ -26,7 +27,6 @@ TIE = 0.05
 NOISE = 0.1
 K = 4
 LONGEST = 64
-SEED = 77
 
 Messages = list[dict[str, str]]
 
@@ -58,10 +58,10 @@ class Answered:
     samples: list[Sample]
 
 
-def questions(count: int) -> list[Question]:
+def questions(count: int, *, seed: int) -> list[Question]:
     """Distinct prompts that have a good answer."""
     found: dict[str, Question] = {}
-    for conversation in conversations(seed=SEED, count=40 * count, answers=K):
+    for conversation in conversations(seed=seed, count=40 * count, answers=K):
         good = max(conversation.answers, key=rule)
         if rule(good) > 2.5:
             prompt = [dict(turn) for turn in conversation.prompt]
@@ -101,9 +101,9 @@ def answer(speaker: Speaker, folder: Path, asked: Sequence[Question], *, seed: i
     return found
 
 
-def rows(kind: str, answered: Sequence[Answered], columns: frozenset[str]) -> Iterator[dict[str, Any]]:
+def rows(kind: str, answered: Sequence[Answered], columns: frozenset[str], *, seed: int) -> Iterator[dict[str, Any]]:
     """Rows of a kind of dataset, with one label in ten wrong, and the columns that the method asks for."""
-    draw = random.Random(f"{SEED}:{kind}")
+    draw = random.Random(f"{seed}:{kind}")
     makers = {"pairwise": _pairs, "binary": _thumbs, "listwise": _lists, "demonstration": _demonstrations}
     return makers[kind](answered, draw, columns)
 
