@@ -8,28 +8,21 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import errno
-import importlib
 import json
-import os
 import sys
-import tempfile
-import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from training.engine import catalogue, columns
 from training.engine.console import say
 from training.engine.errors import Cancelled, EngineError
-from training.engine.files import write_atomic
 from training.engine.losses import LOSSES
 from training.engine.methods import Method, Parameter
 from training.engine.ranks import run_folder
-from training.engine.runfolder import FolderBusy, RunFolder, is_done
-from training.engine.spec import TRAIN_CONFIG, Spec, check_files, parameters, read_spec, validate
-from training.engine.stop import Stop
+from training.engine.runfolder import FolderBusy, is_done
+from training.engine.spec import TRAIN_CONFIG, Spec, parameters, read_spec, validate
+from training.engine.work import breakdown, do, look
 
 DONE, CRASHED, REFUSED, STOPPED, BUSY = 0, 1, 2, 3, 4
 
@@ -68,20 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def check(spec: Spec) -> int:
     """Do the start checks of a spec, write nothing, print what they found as JSON on standard output."""
-    check_files(spec)
-    stop = Stop()
     try:
-        with stop.listening():
-            task = _task(spec)
-            found = task.check(spec, stop=stop) if hasattr(task, "check") else {}
+        found = look(spec)
     except Cancelled as stopped:
         say(f"Stopped: {stopped}")
         return STOPPED
-    except (OSError, MemoryError, RuntimeError) as error:
-        trouble = _known_trouble(error, Path(tempfile.gettempdir()))
-        if trouble is None:
-            raise
-        raise trouble from error
     sys.stdout.write(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     return DONE
 
@@ -98,11 +82,7 @@ def run(spec: Spec, out: Path) -> int:
         if is_done(out):
             say(f"Done already: {out}")
             return DONE
-        check_files(spec)
-        stop = Stop()
-        with stop.listening():
-            result = _task(spec).run(spec, folder, stop=stop)
-            folder.finish(result)
+        result = do(spec, folder)
         if result:  # what the other processes of the run have not
             for split, figures in result.get("eval", {}).items():
                 say(f"On {split}: {_figures(figures)}")
@@ -111,10 +91,19 @@ def run(spec: Spec, out: Path) -> int:
     except Cancelled as stopped:
         say(f"Stopped: {stopped} Run the same command again to go on.")
         return STOPPED
+    except EngineError as error:
+        _say_all(f"Refused: {error}", error)
+        return REFUSED
     except Exception as error:
-        return _failed(folder, error)
+        _say_all(f"Failed: {breakdown(error, folder)}", error)
+        return CRASHED
     finally:
         folder.close()
+
+
+def _say_all(sentence: str, error: Exception) -> None:
+    for one in (*getattr(error, "__notes__", ()), sentence):
+        say(one)
 
 
 def _figures(figures: Mapping[str, Any]) -> str:
@@ -124,48 +113,6 @@ def _figures(figures: Mapping[str, Any]) -> str:
         interval = f"{figures['accuracy_low']:.3f} to {figures['accuracy_high']:.3f}"
         said.append(f"accuracy {figures['accuracy']:.3f} (95 %: {interval})")
     return ", ".join([*said, f"{figures['n']} examples"])
-
-
-def _task(spec: Spec) -> ModuleType:
-    """The module of the task. What its libraries print about themselves would only bury what the run says."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    return importlib.import_module(f"training.engine.tasks.{spec.task}")
-
-
-def _failed(folder: RunFolder, error: Exception) -> int:
-    """Turn what went wrong into error.json and one sentence; the traceback goes to crash.log only."""
-    refusal = error if isinstance(error, EngineError) else _known_trouble(error, folder.path)
-    code = CRASHED if refusal is None else REFUSED
-    if refusal is None:
-        refusal = EngineError(f"The engine broke down ({type(error).__name__}). See {folder.crash_log}.")
-    try:
-        if code == CRASHED:
-            write_atomic(folder.crash_log, "".join(traceback.format_exception(error)).encode())
-        folder.refuse(refusal)
-    except OSError as unwritten:
-        say(f"The reason cannot be kept in {folder.path}: {unwritten.strerror}.")
-    say(f"Refused: {refusal}" if code == REFUSED else f"Failed: {refusal}")
-    return code
-
-
-def _known_trouble(error: Exception, out: Path) -> EngineError | None:
-    """A sentence for the troubles that a person can end: full disk, missing rights, too little memory."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return EngineError(f"The disk of {out} is full. Free some space and run again: the run goes on.", field="out")
-    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        where = error.filename or out
-        return EngineError(f"{where} cannot be read or written: {error.strerror}. Change its rights or name another.")
-    # safetensors reports a full disk in its own error type, torch a failed allocation as RuntimeError.
-    text = str(error).lower()
-    if "no space left on device" in text:
-        return EngineError(f"The disk of {out} is full. Free some space and run again: the run goes on.", field="out")
-    if isinstance(error, MemoryError) or "out of memory" in text or "not enough memory" in text:
-        return EngineError(
-            "There is not enough memory. Lower 'token_budget' or 'max_length'.", field="config.token_budget"
-        )
-    return None
 
 
 def _parser(method: Method | None) -> argparse.ArgumentParser:

@@ -153,6 +153,10 @@ def _lost(started: Sequence[subprocess.Popen[bytes]]) -> str | None:
 
 
 def program() -> list[str]:
-    """The engine, or the file that is the engine with a method more."""
-    own = [one.fn.__code__.co_filename for one in LOSSES.values() if one.fn.__module__ == "__main__"]
-    return own[:1] or ["-m", "training.engine"]
+    """The engine, or the file that is the engine with a method more. EngineError where that is no file."""
+    own = [(name, one.fn.__code__.co_filename) for name, one in LOSSES.items() if one.fn.__module__ == "__main__"]
+    for name, file in own:
+        if not Path(file).is_file():
+            message = f"Other processes cannot know {name!r} from here. Write it into a file, or set processes to 1."
+            raise EngineError(message, field="config.processes")
+    return [file for _, file in own[:1]] or ["-m", "training.engine"]

@@ -66,7 +66,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self._take_lock()
         except OSError as error:
-            message = f"The run folder {self.path} cannot be written: {error.strerror}. Name another one with --out."
+            message = f"The run folder {self.path} cannot be written: {error.strerror}. Name another one."
             raise EngineError(message, field="out") from None
         self._keep_spec(spec)
         for name in TROUBLES:
@@ -114,7 +114,7 @@ class RunFolder:
             write_json(path, spec.to_dict())
         elif validate(kept) != spec:
             differing = _first_difference(validate(kept).to_dict(), spec.to_dict())
-            message = f"The run folder {self.path} holds another run ('{differing}' differs). Name another --out."
+            message = f"The run folder {self.path} holds another run ('{differing}' differs). Name another folder."
             raise EngineError(message, field="out")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -23,7 +24,13 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Within, SIGTERM and SIGINT set the flag; a second one of the same kind ends the process as usual."""
+        """Within, SIGTERM and SIGINT set the flag; a second one of the same kind ends the process as usual.
+
+        Python gives signals to its main thread only: in another one nothing is changed.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield
