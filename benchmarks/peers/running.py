@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from training.engine.work import LIBRARIES
+
 ROOT = Path(__file__).resolve().parents[2]
 # `make peers` puts it beside the environment that this runs in.
 PEERS = Path(f"{sys.prefix}-peers") / "bin" / "python"
@@ -36,7 +39,7 @@ class Workers:
             done = subprocess.run(
                 [str(PEERS) if side == "theirs" else sys.executable, "-m", f"peers.{side}", str(listed)],
                 cwd=ROOT,
-                env={**os.environ, **self._environment(folder)},
+                env={**os.environ, **(LIBRARIES if side == "ours" else {}), **self._environment(folder)},
                 capture_output=not self._verbose,
                 text=True,
                 check=False,

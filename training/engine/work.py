@@ -22,6 +22,16 @@ from training.engine.runfolder import RunFolder
 from training.engine.spec import Spec, check_files
 from training.engine.stop import Stop
 
+LIBRARIES = {
+    # What they print about themselves would only bury what the run says.
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+    # How long a thread of torch turns round and round before it sleeps, waiting for the others: GNU OpenMP's 300,000
+    # are milliseconds, in which nobody else gets the core, not even the thread that is waited for.
+    "GOMP_SPINCOUNT": "30000",
+}
+
 
 def do(spec: Spec, folder: RunFolder) -> dict[str, Any]:
     """Do the run of an open folder, or go on with it; returns the content of result.json, nothing in a process that
@@ -72,10 +82,9 @@ def _leave_reason(folder: RunFolder, error: Exception) -> None:
 
 
 def _task(spec: Spec) -> ModuleType:
-    """The module of the task. What its libraries print about themselves would only bury what the run says."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    """The module of the task, with its libraries, which read their settings when they are loaded."""
+    for name, value in LIBRARIES.items():
+        os.environ.setdefault(name, value)
     return importlib.import_module(f"training.engine.tasks.{spec.task}")
 
 

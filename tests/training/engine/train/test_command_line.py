@@ -1,8 +1,10 @@
 """The command line is made from the table of methods, and so is docs/methods.md; one file adds a method to it."""
 
 import json
+import os
 import re
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,7 +19,8 @@ from training.engine.ranks import program
 from training.engine.spec import parameters
 
 ANSWER = {"role": "assistant"}
-DOCS = Path(__file__).parents[4] / "docs/methods.md"
+ROOT = Path(__file__).parents[4]
+DOCS = ROOT / "docs/methods.md"
 
 
 def help_of(capsys, *arguments: str) -> str:
@@ -146,3 +149,22 @@ def test_the_methods_help_comes_with_the_file_and_further_processes_run_it_too(o
     said = capsys.readouterr().out
     assert "DPO-positive" in said
     assert "--penalty" in said
+
+
+@pytest.mark.parametrize(("own", "expected"), [({}, "30000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
+def test_threads_are_told_not_to_hold_a_core_while_they_wait_before_torch_is_loaded(own, expected, tmp_path):
+    spec = tmp_path / "spec.json"
+    spec.write_text(json.dumps({"task": "starter"}))
+    code = (
+        "import os, sys\n"
+        "def told(event, args):\n"
+        "    if event == 'import' and args[0] == 'torch': print(os.environ.get('GOMP_SPINCOUNT'))\n"
+        "sys.addaudithook(told)\n"
+        "from training.engine.cli import main\n"
+        "main(['check', sys.argv[1]])\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"} | own
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(spec)], env=environment, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[0] == expected
