@@ -136,15 +136,16 @@ def _write(files: Mapping[Path, bytes]) -> None:
 def _as_jsonl(split: str, rows: Any) -> bytes:
     if hasattr(rows, "notna"):  # a table of pandas, whose missing values are NaN, NA or NaT
         rows = rows.astype(object).where(rows.notna(), None).to_dict("records")
-    return "".join(_line(split, number, row) for number, row in enumerate(rows)).encode()
+    return b"".join(_line(split, number, row) for number, row in enumerate(rows))
 
 
-def _line(split: str, number: int, row: Any) -> str:
+def _line(split: str, number: int, row: Any) -> bytes:
     if not isinstance(row, Mapping):
         what = f"a row must be a dictionary of columns; it is {shown(row)}."
     else:
         try:
-            return json.dumps(dict(row), ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
+            text = json.dumps(dict(row), ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
+            return text.encode()
         except (TypeError, ValueError) as error:
             what = f"{error}; rows hold texts, numbers, true, false, lists and dictionaries."
     raise EngineError(f"{split}, row {number}: {what}", row=number, field=f"data.{split}")

@@ -99,6 +99,7 @@ def test_a_folder_whose_run_saw_other_rows_is_not_taken_for_this_one(tmp_path, t
         ({"data": [*pairs(0, 1), {"prompt": {"a", "b"}}]}, "data.train", "train, row 1: set cannot be written"),
         ({"data": [{"prompt": "Why?", "chosen": "So.", "rejected": "No.", "margin": float("nan")}]}, "data.train",
          "row 0"),
+        ({"data": [*pairs(0, 1), {"prompt": "half of a character: \ud83d"}]}, "data.train", "train, row 1: 'utf-8'"),
         ({"data": [*pairs(0, 4), {"prompt": "Why?", "chosen": "So."}]}, "rejected", "row 4, column 'rejected'"),
         ({"data": []}, "data", "no rows"),
     ],
