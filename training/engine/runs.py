@@ -21,9 +21,9 @@ from training.engine.files import read_json, write_atomic
 from training.engine.progress import read_progress
 from training.engine.ranks import run_folder
 from training.engine.runfolder import is_done
-from training.engine.settings import shown
+from training.engine.settings import listed, shown
 from training.engine.spec import SPLITS, Spec, validate
-from training.engine.work import do, look
+from training.engine.work import do, known_trouble, look
 
 # A file, a table (pandas) or rows; or one of them for each split.
 Rows = str | Path | Iterable[Mapping[str, Any]]
@@ -106,6 +106,12 @@ def _spec(
 ) -> tuple[Spec, dict[Path, bytes]]:
     """The spec, and the files below ``keep`` that it names and that have to be written."""
     splits: Mapping[str, Any] = data if isinstance(data, Mapping) else {"train": data}
+    if "train" not in splits:
+        raise EngineError(
+            f"'data.train' is missing: the mapping has {listed(splits) or 'nothing'}. Give rows as a list of "
+            "dictionaries or a pandas table, or a mapping of the splits train, validation and test to such rows.",
+            field="data.train",
+        )
     files: dict[Path, bytes] = {}
     named: dict[str, Any] = {}
     for split, rows in splits.items():
@@ -129,8 +135,9 @@ def _spec(
 
 def _write(files: Mapping[Path, bytes]) -> None:
     for path, content in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, content)
+        with known_trouble(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, content)
 
 
 def _as_jsonl(split: str, rows: Any) -> bytes:

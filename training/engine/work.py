@@ -43,7 +43,7 @@ def do(spec: Spec, folder: RunFolder) -> dict[str, Any]:
     try:
         check_files(spec)
         stop = Stop()
-        with stop.listening(), _known_trouble(folder.path):
+        with stop.listening(), known_trouble(folder.path):
             result: dict[str, Any] = _task(spec).run(spec, folder, stop=stop)
             folder.finish(result)
         return result
@@ -58,7 +58,7 @@ def look(spec: Spec) -> dict[str, Any]:
     """The start checks of a spec's task; writes nothing. Raises EngineError and Cancelled as `do` does."""
     check_files(spec)
     stop = Stop()
-    with stop.listening(), _known_trouble(Path(tempfile.gettempdir())):
+    with stop.listening(), known_trouble(Path(tempfile.gettempdir())):
         task = _task(spec)
         return task.check(spec, stop=stop) if hasattr(task, "check") else {}
 
@@ -89,7 +89,7 @@ def _task(spec: Spec) -> ModuleType:
 
 
 @contextmanager
-def _known_trouble(out: Path) -> Iterator[None]:
+def known_trouble(out: Path) -> Iterator[None]:
     """Within, troubles that a person can end are EngineErrors with a sentence: full disk, missing rights, too little
     memory."""
     try:

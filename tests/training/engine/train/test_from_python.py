@@ -94,6 +94,8 @@ def test_a_folder_whose_run_saw_other_rows_is_not_taken_for_this_one(tmp_path, t
         ({"data": 7}, "data.train", "must be a path"),
         ({"data": "nowhere.parquet"}, "data.train", "no such file"),
         ({"data": {"tran": []}}, "data.train", "'data.train' is missing"),
+        ({"data": {"prompt": ["Why?"], "chosen": ["So."], "rejected": ["No."]}}, "data.train",
+         "has 'prompt', 'chosen', 'rejected'. Give rows as a list"),
         ({"data": {"train": pairs(0, 4), "held_out": pairs(4, 8)}}, "data.held_out", "no split"),
         ({"data": [*pairs(0, 2), "a text"]}, "data.train", "train, row 2: a row must be a dictionary"),
         ({"data": [*pairs(0, 1), {"prompt": {"a", "b"}}]}, "data.train", "train, row 1: set cannot be written"),
@@ -125,6 +127,15 @@ def test_a_refusal_is_kept_in_the_folder_and_forgotten_when_the_run_is_done(tmp_
     file.write_text("".join(json.dumps(row) + "\n" for row in pairs(0, 8)))
     train("dpo", model=tiny_policy_dir, data=file, out=out)
     assert not (out / "error.json").exists()
+
+
+def test_a_disk_too_full_for_the_rows_ends_in_a_sentence(tmp_path, tiny_policy_dir, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("training.engine.runs.write_atomic", full)
+    with pytest.raises(EngineError, match="is full"):
+        train("dpo", model=tiny_policy_dir, data=pairs(0, 8), out=tmp_path / "run")
 
 
 def test_the_start_can_be_looked_at_without_writing_anything(tmp_path, tiny_policy_dir, monkeypatch):
