@@ -7,7 +7,7 @@ from feedback_site.jobs.registry import handler
 from training.models import Run
 
 
-@handler("run_engine", title="Run the engine")
+@handler("run_engine", title="Run the engine", whole_machine=True)
 def run_engine(context: JobContext) -> dict[str, Any]:
     from training.runner import supervise
 

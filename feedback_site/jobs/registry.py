@@ -19,14 +19,18 @@ class Handler:
     kind: str
     title: str
     max_attempts: int
+    whole_machine: bool
     run: Run
 
 
 HANDLERS: dict[str, Handler] = {}
 
 
-def handler(kind: str, *, title: str, max_attempts: int = 3) -> Callable[[Run], Run]:
+def handler(kind: str, *, title: str, max_attempts: int = 3, whole_machine: bool = False) -> Callable[[Run], Run]:
     """Register a function as the work of this kind of job.
+
+    Jobs of a kind that uses the `whole_machine`, all processors or the GPU, are done one after the other by a worker
+    process of `runworker`, whatever else it does beside them.
 
     The function may be started again after any line of it (a worker can be killed), so it writes its results inside
     `context.fenced()` and makes the last of them together with `context.finish(result)`. Heavy packages are imported
@@ -37,10 +41,17 @@ def handler(kind: str, *, title: str, max_attempts: int = 3) -> Callable[[Run], 
         known = HANDLERS.get(kind)
         if known and known.run is not run:
             raise ImproperlyConfigured(f"Two functions want to do jobs of the kind {kind!r}: {known.run} and {run}.")
-        HANDLERS[kind] = Handler(kind=kind, title=title, max_attempts=max_attempts, run=run)
+        HANDLERS[kind] = Handler(
+            kind=kind, title=title, max_attempts=max_attempts, whole_machine=whole_machine, run=run
+        )
         return run
 
     return register
+
+
+def of_whole_machine() -> list[str]:
+    """The kinds of which a worker does one job at a time."""
+    return [one.kind for one in HANDLERS.values() if one.whole_machine]
 
 
 def find(kind: str) -> Handler:

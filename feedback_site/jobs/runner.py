@@ -3,7 +3,7 @@
 import errno
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,9 +33,10 @@ def run_job(job_id: int) -> bool:
     return job is not None
 
 
-def claim(job_id: int | None = None) -> Job | None:
-    """Take this job, or the oldest one that is due. None when there is nothing to take."""
+def claim(job_id: int | None = None, *, leaving: Collection[str] = ()) -> Job | None:
+    """Take this job, or the oldest one that is due and of no kind in `leaving`. None when there is nothing to take."""
     due = Job.objects.filter(Q(not_before=None) | Q(not_before__lte=Now()), status=Job.Status.QUEUED)
+    due = due.exclude(kind__in=leaving)
     if job_id is not None:
         due = due.filter(pk=job_id)
     if not due.exists():  # an idle worker asks without taking SQLite's write lock

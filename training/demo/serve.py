@@ -79,7 +79,7 @@ def serving(port: int) -> Iterator[list[Child]]:
     try:
         children.append(Child("web server", web))
         wait_until_up(port, children)
-        # Two at once, so that an import need not wait for a policy to be trained.
+        # Two at once, so that an import need not wait for a policy to be trained. Policies wait for each other.
         children.append(Child("worker", [*manage, "runworker", "--concurrency", "2"]))
         yield children
     finally:

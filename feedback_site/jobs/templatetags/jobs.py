@@ -4,6 +4,7 @@ from django import template
 from django.template.context import RequestContext
 from django.utils import timezone
 
+from feedback_site.jobs import registry
 from feedback_site.jobs.access import may_manage
 from feedback_site.jobs.models import Job
 
@@ -46,7 +47,10 @@ def _why_it_waits(job: Job) -> str:
     before = Job.objects.filter(status=Job.Status.QUEUED, pk__lt=job.pk).count()
     if before:
         return f"{before} {'job is' if before == 1 else 'jobs are'} before it."
-    at_work = Job.objects.filter(status=Job.Status.RUNNING, lease_until__gt=now).exists()
+    at_work = set(Job.objects.filter(status=Job.Status.RUNNING, lease_until__gt=now).values_list("kind", flat=True))
+    alone = registry.of_whole_machine()
+    if job.kind in alone and at_work.intersection(alone):
+        return "It starts when the run before it is over. Two at once would take longer than one after the other."
     if not at_work and (now - job.created_at).total_seconds() > LONELY_SECONDS:
         return "No worker has come for it yet. Is one running? Start one with: manage.py runworker"
     return "It starts as soon as a worker is free."

@@ -135,6 +135,14 @@ def test_a_waiting_job_says_what_it_waits_for(job, alice, client_for):
     assert "No worker has come for it yet." in client.get(f"/jobs/{job.pk}/").content.decode()
 
 
+def test_a_job_that_waits_for_another_to_leave_the_machine_says_so(alice, client_for):
+    handler("greedy", title="Greedy", whole_machine=True)(lambda context: None)
+    enqueue(kind="greedy", params={}, created_by=alice)
+    claim()
+    waiting = enqueue(kind="greedy", params={}, created_by=alice)
+    assert "It starts when the run before it is over." in client_for(alice).get(f"/jobs/{waiting.pk}/").content.decode()
+
+
 def test_the_list_costs_the_same_for_many_jobs(job, alice, client_for, django_assert_num_queries):
     client = client_for(alice)
     client.get("/jobs/")

@@ -103,6 +103,20 @@ def test_a_worker_does_several_jobs_at_once_when_asked(site):
     assert site.states() == {"done": 3}
 
 
+def test_jobs_that_use_the_whole_machine_wait_for_each_other_and_nobody_else_for_them(site):
+    site.enqueue("greedy", times=2, folder=str(site.folder), seconds=2)
+    site.worker(concurrency=3)
+    site.until(lambda: site.states() == {"running": 1, "queued": 1})
+    site.enqueue("count", times=2)
+    site.until(lambda: site.states().get("done") == 2)
+    assert site.sql("SELECT kind, status FROM jobs_job WHERE status <> 'done' ORDER BY id") == [
+        ["greedy", "running"],
+        ["greedy", "queued"],
+    ]
+    site.until_over()
+    assert site.sql("SELECT status, attempt FROM jobs_job") == [["done", 1]] * 4
+
+
 def test_a_worker_whose_connections_are_cut_goes_on(site):
     if not site.environment["DATABASE_URL"].startswith("postgres"):
         pytest.skip("needs PostgreSQL: set DATABASE_URL to the address of one")

@@ -4,18 +4,22 @@ import logging
 import signal
 import threading
 from argparse import ArgumentParser
+from contextlib import ExitStack
 from types import FrameType
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, close_old_connections, connection
 
-from feedback_site.jobs import worker
+from feedback_site.jobs import registry, worker
 from feedback_site.jobs.runner import claim, execute
 from feedback_site.jobs.sweeping import sweep
 
 POLL_SECONDS = 0.5
 PAUSE_SECONDS = 2.0
+
+# Held by the thread whose job uses the whole machine: two such jobs at once would take longer than one after the other.
+_whole_machine = threading.Lock()
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +33,13 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--once", action="store_true", help="Do what is due now, then end.")
-        parser.add_argument("--concurrency", type=int, default=1, metavar="N", help="So many jobs at once (default 1).")
+        parser.add_argument(
+            "--concurrency",
+            type=int,
+            default=1,
+            metavar="N",
+            help="So many jobs at once (default 1), of which one at most trains or samples.",
+        )
 
     def handle(self, *, once: bool, concurrency: int, **options: Any) -> None:
         if not 1 <= concurrency <= 64:
@@ -79,9 +89,15 @@ def _work(stop: threading.Event) -> None:
 
 def _next_job() -> bool:
     close_old_connections()
-    job = claim()
-    if job is not None:
-        execute(job)
+    with ExitStack() as holding:
+        alone = registry.of_whole_machine()
+        if free := _whole_machine.acquire(blocking=False):
+            holding.callback(_whole_machine.release)
+        job = claim(leaving=() if free else alone)
+        if job is not None and job.kind not in alone:
+            holding.close()
+        if job is not None:
+            execute(job)
     return job is not None
 
 

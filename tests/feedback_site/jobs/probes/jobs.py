@@ -31,6 +31,16 @@ def deaf(context):
         context.finish()
 
 
+@handler("greedy", title="Use the whole machine", whole_machine=True)
+def greedy(context):
+    """Fails where another one is at work."""
+    mark = Path(context.params["folder"]) / "at-work"
+    mark.touch(exist_ok=False)
+    time.sleep(context.params["seconds"])
+    mark.unlink()
+    context.finish()
+
+
 @handler("poison", title="Kill the worker")
 def poison(context):
     os.kill(os.getpid(), signal.SIGKILL)
