@@ -80,10 +80,16 @@ def _markdown() -> MarkdownIt:
     markdown.use(dollarmath_plugin, allow_labels=False, allow_space=False, allow_digits=False, double_inline=True)
     markdown.inline.ruler.before("escape", "bracket_math", _bracket_math)
     markdown.core.ruler.push("quiet_outline", _quiet_outline)
-    markdown.validateLink = lambda url: bool(LINK.match(url))  # type: ignore[method-assign]
+    markdown.validateLink = _is_address  # type: ignore[method-assign]
     for name, rule in RULES.items():
         markdown.add_render_rule(name, rule)
     return markdown
+
+
+def _is_address(url: str) -> bool:
+    """Whether a link to it would lead anywhere; nh3 would take the address from one that no browser can read, and leave
+    a link to nowhere. Such links are shown as they were written."""
+    return bool(LINK.match(url)) and " href=" in nh3.clean(f'<a href="{html.escape(url)}">', tags={"a"})
 
 
 def _bracket_math(state: StateInline, silent: bool) -> bool:

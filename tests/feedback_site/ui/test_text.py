@@ -4,7 +4,7 @@ from html import escape as html_escape
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from feedback_site.lib import text
@@ -47,8 +47,14 @@ MARKS = [*"<>&\"'`$\\[](){}!*_#|-:;=/ \nabx1\u202e\u200d", "\\text{", "\\frac", 
 
 
 @given(st.lists(st.sampled_from(MARKS), max_size=60).map("".join))
+@example("[](https://a.b<)")
 def test_any_mixture_of_marks_is_harmless(payload):
     assert_harmless(markdown_to_html(payload))
+
+
+@pytest.mark.parametrize("address", ["https://a.b<", "https://exa%20mple.org", "http://[::1", "https://", "data:x"])
+def test_a_link_that_leads_nowhere_is_shown_as_it_was_written(address):
+    assert markdown_to_html(f"[here]({address})") == f"<p>[here]({html_escape(address)})</p>\n"
 
 
 def test_raw_html_is_shown_not_obeyed():
