@@ -88,6 +88,7 @@ def load_policy(
     """
     from transformers import AutoModelForCausalLM
 
+    from training.engine.products import use_products
     from training.engine.scorer import verify_scorer
 
     folder = model_folder(path)
@@ -101,6 +102,7 @@ def load_policy(
     model = _load(AutoModelForCausalLM, folder, dtype).to(device)
     tokenizer = _tokenizer(folder)
     disable_dropout(model)
+    use_products(model)
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
         raise EngineError(
             f"{folder.name}: the tokenizer has {len(tokenizer)} tokens, more than the model has embeddings; they do "
@@ -122,6 +124,7 @@ def load_reward(
     """
     from transformers import AutoModel
 
+    from training.engine.products import use_products
     from training.engine.reward import RewardModel, is_bidirectional
     from training.engine.reward.files import read_head, read_settings
 
@@ -140,6 +143,7 @@ def load_reward(
         )
     backbone = _load(AutoModel, folder, dtype).to(device)
     disable_dropout(backbone)
+    use_products(backbone)
     tokenizer = _tokenizer(folder)
     encoder = is_bidirectional(backbone)
     if encoder:

@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from training.engine.batch import MULTIPLE, round_up
+from training.engine.products import columns_by_columns, rows_by_columns, rows_by_rows
 
 KEPT_BYTES = 128 << 20
 # Logits of a tile: few enough for the caches of a processor, enough for the many units of a GPU.
@@ -43,9 +44,8 @@ class Projection:
         ``certainty`` asks for it, log p(target) - log Σ p², float32 [M], without (zeros elsewhere). A tile has
         ``words`` words of the vocabulary; None is what suits the device."""
         count = len(target)
-        if states.dtype == torch.bfloat16:
-            states = functional.pad(states, (0, 0, 0, round_up(count) - count))
-            target = functional.pad(target, (0, round_up(count) - count))
+        states = functional.pad(states, (0, 0, 0, round_up(count) - count))
+        target = functional.pad(target, (0, round_up(count) - count))
         logp, certain = _TokenLogps.apply(
             states, self.weight, self.bias, target, words, self.factor, self.cap, certainty
         )
@@ -126,9 +126,9 @@ class _TokenLogps(torch.autograd.Function):
                 shares[rows, places] = 0.0
                 shares = shares.to(states.dtype)
             scaled = (states * scale[:, None]).to(states.dtype)
-            to_states.addcmul_(torch.mm(shares, lower[part]), scale[:, None])
+            to_states.addcmul_(rows_by_columns(shares, lower[part]), scale[:, None])
             if to_weight is not None:
-                _put_product(to_weight[part], shares.t(), scaled)
+                to_weight[part] = columns_by_columns(shares, scaled)
             if to_bias is not None:
                 to_bias[part] = torch.mv(shares.t().float(), scale)
         to_states.addcmul_(weight[target], at_target[:, None])
@@ -156,19 +156,11 @@ def _tiles(target: Tensor, vocabulary: int, words: int) -> Iterator[tuple[slice,
         yield slice(start, min(start + words, vocabulary)), rows, target[rows] - start
 
 
-def _put_product(to: Tensor, left: Tensor, right: Tensor) -> None:
-    """Makes left @ right of a tensor that may have more digits."""
-    if to.dtype == left.dtype:
-        torch.mm(left, right, out=to)
-    else:
-        to.copy_(torch.mm(left, right))
-
-
 def _logits(
     states: Tensor, weight: Tensor, bias: Tensor | None, words: slice, factor: float, cap: float | None
 ) -> Tensor:
     """float32 [M, W] of some words, that may be written to."""
-    logits = torch.mm(states, weight[words].t()).float()
+    logits = rows_by_rows(states, weight[words]).float()
     if bias is not None:
         logits += bias[words]
     if factor != 1.0:

@@ -1,0 +1,199 @@
+"""float32 products by oneDNN: the same numbers and gradients, wherever the layer stands, and only where they pay."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+
+from tests.training.engine.core.helpers import gradients, random_trees
+from training.engine import products
+from training.engine.acceleration import recompute_layers
+from training.engine.batch import make_batch
+from training.engine.modelfiles import load_policy, load_reward
+from training.engine.products import Linear, columns_by_columns, rows_by_columns, rows_by_rows, use_products
+from training.engine.projection import Projection
+from training.engine.scorer import score
+
+ENOUGH = 352  # rows
+
+
+@pytest.fixture(params=["AVX2", "AVX512"])
+def vectors(request, monkeypatch):
+    """A processor on which oneDNN is faster."""
+    monkeypatch.setattr(products, "_vectors", lambda: request.param)
+    return request.param
+
+
+@pytest.fixture
+def however_small(monkeypatch):
+    """Products of any size by oneDNN."""
+    for name in ("FEWEST_MULTIPLICATIONS", "FEWEST_ROWS", "FEWEST_ROWS_SUMMED"):
+        monkeypatch.setattr(products, name, 1)
+    monkeypatch.setattr(products, "_vectors", lambda: "AVX512")
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def operations(work):
+    """The names of what torch did."""
+    with profile(activities=[ProfilerActivity.CPU]) as found:
+        work()
+    return {event.key for event in found.key_averages()}
+
+
+def by_onednn(work):
+    """Whether torch convolves, and does not fall back to a product of its own there."""
+    done = operations(work)
+    return bool(done & {"aten::mkldnn_convolution", "aten::convolution_backward"}) and not any(
+        "slow" in one for one in done
+    )
+
+
+def random(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("rows", [ENOUGH, ENOUGH + 1])
+@pytest.mark.parametrize("strided", [False, True])
+def test_the_products_are_what_they_are_in_float64(vectors, threads, rows, strided):
+    left, right = random(rows, 160), random(rows, 192, seed=1)
+    if strided:
+        left, right = random(160, rows).t(), random(192, rows, seed=1).t()
+    weight = random(192, 160, seed=2)
+    for found, expected in (
+        (rows_by_rows(left, weight), left.double() @ weight.double().t()),
+        (rows_by_columns(right, weight), right.double() @ weight.double()),
+        (columns_by_columns(right, left), right.double().t() @ left.double()),
+    ):
+        assert found.shape == expected.shape
+        assert found.is_contiguous()
+        assert torch.allclose(found.double(), expected, rtol=1e-5, atol=1e-3)
+
+
+def test_one_thread_asks_onednn_too(vectors, threads):
+    left, weight, slope = random(ENOUGH, 160), random(192, 160), random(ENOUGH, 192)
+    assert by_onednn(lambda: rows_by_rows(left, weight))
+    assert by_onednn(lambda: rows_by_columns(slope, weight))
+    # With AVX2 oneDNN takes twice as long as MKL for sums over rows.
+    assert by_onednn(lambda: columns_by_columns(slope, left)) == (vectors == "AVX512")
+
+
+def test_nothing_is_copied_for_it(vectors):
+    left, weight, slope = random(ENOUGH, 160), random(192, 160), random(ENOUGH, 192)
+    for work in (lambda: rows_by_rows(left, weight), lambda: rows_by_columns(slope, weight)):
+        assert "aten::copy_" not in operations(work)
+
+
+@pytest.mark.parametrize(
+    ("rows", "height", "width"),
+    [(64, 512, 512), (128, 128, 128), (256, 4096, 4096)],
+    ids=["few rows", "a small product", "a large weight for few rows"],
+)
+def test_what_does_not_pay_is_multiplied_as_ever(vectors, rows, height, width):
+    left, weight = torch.ones(rows, width), torch.ones(height, width)
+    for work in (
+        lambda: rows_by_rows(left, weight),
+        lambda: rows_by_columns(torch.ones(rows, height), weight),
+        lambda: columns_by_columns(torch.ones(rows, height), left),
+    ):
+        assert not by_onednn(work)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_other_types_are_multiplied_as_ever(vectors, dtype):
+    layer = nn.Linear(160, 192, dtype=dtype)
+    use_products(layer)
+    states = random(ENOUGH, 160).to(dtype)
+    assert not by_onednn(lambda: layer(states))
+
+
+def test_intels_own_processors_keep_to_intels_library(monkeypatch):
+    products._vectors.cache_clear()
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"cpu_name": "Intel Xeon Platinum 8481C"})
+    assert products._vectors() is None
+    products._vectors.cache_clear()
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("frozen", ["nothing", "weight", "states"])
+def test_a_linear_layer_has_the_same_gradients(vectors, threads, bias, frozen):
+    ours = nn.Linear(160, 192, bias=bias)
+    torchs = copy.deepcopy(ours)
+    use_products(ours)
+    assert type(ours) is Linear
+    found = []
+    for layer in (ours, torchs):
+        layer.weight.requires_grad_(frozen != "weight")
+        states = random(2, ENOUGH // 2, 160).requires_grad_(frozen != "states")
+        output = layer(states)
+        output.square().sum().backward()
+        found.append([output, states.grad, *(one.grad for one in layer.parameters())])
+    for mine, expected in zip(*found, strict=True):
+        assert (mine is None) == (expected is None)
+        assert mine is None or torch.allclose(mine, expected, rtol=1e-5, atol=1e-3)
+
+
+def test_a_copy_of_a_layer_has_weights_of_its_own(however_small):
+    layer = nn.Linear(8, 8)
+    use_products(layer)
+    other = copy.deepcopy(layer)
+    with torch.no_grad():
+        other.weight.zero_()
+        other.bias.zero_()
+    assert not other(torch.ones(4, 8)).any()
+    assert layer(torch.ones(4, 8)).any()
+
+
+@pytest.mark.parametrize("recomputed", [False, True], ids=["kept layers", "recomputed layers"])
+def test_a_policy_scores_and_learns_the_same(tiny_policy_dir, however_small, monkeypatch, recomputed):
+    batch = make_batch(random_trees(5, 2), layout="tree", pad_id=0)
+
+    def run():
+        policy, _ = load_policy(tiny_policy_dir)
+        if recomputed:
+            recompute_layers(policy)
+        logp = score(policy, batch).logp
+        logp.sum().backward()
+        return logp.detach(), gradients(policy)
+
+    assert by_onednn(run)
+    logp, found = run()
+    monkeypatch.setattr(products, "_vectors", lambda: None)
+    assert not by_onednn(run)
+    expected_logp, expected = run()
+    assert torch.allclose(logp, expected_logp, rtol=1e-5, atol=1e-4)
+    assert found.keys() == expected.keys()
+    for name, gradient in found.items():
+        assert torch.allclose(gradient, expected[name], rtol=1e-3, atol=1e-4), name
+
+
+def test_a_reward_model_has_these_layers_too(tiny_policy_dir):
+    model, _ = load_reward(tiny_policy_dir)
+    kinds = {type(one) for one in model.backbone.modules() if isinstance(one, nn.Linear)}
+    assert kinds == {Linear}
+
+
+def test_the_vocabulary_projection_has_the_same_gradients(tiny_policy, however_small, monkeypatch):
+    def run():
+        states = random(400, tiny_policy.config.hidden_size).requires_grad_()
+        tiny_policy.zero_grad()
+        logp, _ = Projection(tiny_policy).logps(states, torch.arange(400))
+        logp.sum().backward()
+        return logp.detach(), states.grad, tiny_policy.get_output_embeddings().weight.grad
+
+    assert by_onednn(run)
+    found = run()
+    monkeypatch.setattr(products, "_vectors", lambda: None)
+    assert not by_onednn(run)
+    for mine, expected in zip(found, run(), strict=True):
+        assert torch.allclose(mine, expected, rtol=1e-4, atol=1e-5)
