@@ -166,8 +166,8 @@ def levers(bench: Bench) -> list[dict[str, Any]]:
     rows = cases.write_rows(bench.folder / "levers.jsonl", cases.pair_rows(bench.pairs, cases.SMALL, cases.LONG))
     ours = job(bench, "levers", "dpo", rows)
 
-    def engine(**config: Any) -> tuple[str, dict[str, Any]]:
-        return "ours", {**ours, "config": ours["config"] | config}
+    def engine(*, products: bool = False, **config: Any) -> tuple[str, dict[str, Any]]:
+        return "ours", {**ours, "products": products, "config": ours["config"] | config}
 
     step, tree = 2 * 8 * 300, 180 + 2 * 120
     variants: Variants = {
@@ -181,6 +181,8 @@ def levers(bench: Bench) -> list[dict[str, Any]]:
         "+ prompts shared, no padding, a tree to a pass": engine(layout="tree", token_budget=tree),
     }
     order = [*list(variants)[1:], next(iter(variants))]
+    variants["+ products by oneDNN"] = engine(layout="tree", products=True)
+    order.append("+ products by oneDNN")
     if has_bfloat16(torch.device("cpu")):
         variants["+ bfloat16"] = engine(layout="tree", dtype="bfloat16")
         order.append("+ bfloat16")

@@ -2,7 +2,8 @@
 
     python -m peers.ours JOBS.json        writes each job's `out`
 
-A job's `gradients` names a file for the gradient of the first step; then nothing is trained.
+A job's `gradients` names a file for the gradient of the first step; then nothing is trained. Where its `products` are
+false, torch multiplies float32 as it does by itself.
 """
 
 import json
@@ -16,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from peers.meter import Memory
+from training.engine import products
 from training.engine.acceleration import keep_freed_memory
 from training.engine.losses import LOSSES
 from training.engine.spec import validate
@@ -36,6 +38,8 @@ class Listener:
 
 def measure(job: dict[str, Any]) -> dict[str, Any]:
     """Seconds of loop and reference pass, losses, memory, and the plan: the rows of every step."""
+    if not job.get("products", True):
+        products.vectors = lambda: None
     if job["method"] not in LOSSES:
         return {"missing": f"{job['method']} is not in LOSSES"}
     document = {"task": "train", **{name: job[name] for name in ("method", "model")}, "data": {"train": job["rows"]}}

@@ -118,12 +118,12 @@ def _pays(left: Tensor, height: int, width: int, *, summed: bool = False) -> boo
     if rows * width <= SMALL_IMAGE:
         return False
     if summed:
-        return rows >= FEWEST_ROWS_SUMMED and not large and _vectors() == "AVX512"
-    return rows >= (FEWEST_ROWS_OF_LARGE if large else FEWEST_ROWS) and _vectors() is not None
+        return rows >= FEWEST_ROWS_SUMMED and not large and vectors() == "AVX512"
+    return rows >= (FEWEST_ROWS_OF_LARGE if large else FEWEST_ROWS) and vectors() is not None
 
 
 @cache
-def _vectors() -> str | None:
+def vectors() -> str | None:
     """The vectors, "AVX2" or "AVX512", of a processor on which oneDNN is faster than MKL; None where it is not."""
     if not torch.backends.mkl.is_available() or not torch.backends.mkldnn.is_available():
         return None

@@ -59,7 +59,11 @@ TRAIN_CONFIG: tuple[Parameter, ...] = (
     ),
     Parameter("lora_alpha", 32.0, "Adapters are scaled by lora_alpha / lora_rank.", minimum=0.0),
     Parameter("gradient_checkpointing", False, "Keep no activations inside layers: less memory, about a third slower."),
-    Parameter("compile", False, "Compile the layers with torch.compile; pays on a GPU and in long runs only."),
+    Parameter(
+        "compile",
+        False,
+        "Compile the layers with torch.compile; meant for a GPU and long runs, on a CPU it seldom pays.",
+    ),
     Parameter("attention", "sdpa", "flex skips what nobody may see; for long rows on a GPU.", choices=("sdpa", "flex")),
     Parameter("processes", 1, "Processes that share the work of every step; one per GPU.", minimum=1, maximum=1024),
     Parameter("shard", False, "Shard weights, gradients and optimiser over the processes (FSDP2): less memory each."),

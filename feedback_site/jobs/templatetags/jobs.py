@@ -44,11 +44,13 @@ def _why_it_waits(job: Job) -> str:
     now = timezone.now()
     if job.not_before and job.not_before > now:
         return job.message
-    before = Job.objects.filter(status=Job.Status.QUEUED, pk__lt=job.pk).count()
-    if before:
-        return f"{before} {'job is' if before == 1 else 'jobs are'} before it."
     at_work = set(Job.objects.filter(status=Job.Status.RUNNING, lease_until__gt=now).values_list("kind", flat=True))
     alone = registry.of_whole_machine()
+    earlier = Job.objects.filter(status=Job.Status.QUEUED, pk__lt=job.pk).exclude(not_before__gt=now)
+    if job.kind not in alone and at_work.intersection(alone):
+        earlier = earlier.exclude(kind__in=alone)  # they wait for a run, which this one need not
+    if before := earlier.count():
+        return f"{before} {'job is' if before == 1 else 'jobs are'} before it."
     if job.kind in alone and at_work.intersection(alone):
         return "It starts when the run before it is over. Two at once would take longer than one after the other."
     if not at_work and (now - job.created_at).total_seconds() > LONELY_SECONDS:

@@ -1,8 +1,11 @@
 """The jobs page and the page of one job."""
 
+from datetime import timedelta
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from annotate.access import job_scope
 from feedback_site.jobs.context import JobFailed
@@ -152,3 +155,21 @@ def test_the_list_costs_the_same_for_many_jobs(job, alice, client_for, django_as
         enqueue(kind="work", params={}, created_by=alice, scope=job.scope)
     with django_assert_num_queries(len(few)):
         client.get("/jobs/")
+
+
+def test_a_job_does_not_count_runs_that_it_will_overtake(job, alice, client_for):
+    handler("greedy", title="Greedy", whole_machine=True)(lambda context: None)
+    client = client_for(alice)
+    Job.objects.update(kind="greedy")
+    claim()
+    enqueue(kind="greedy", params={}, created_by=alice)
+    small = enqueue(kind="work", params={}, created_by=alice)
+    assert "It starts as soon as a worker is free." in client.get(f"/jobs/{small.pk}/").content.decode()
+    later = enqueue(kind="greedy", params={}, created_by=alice)
+    assert "2 jobs are before it." in client.get(f"/jobs/{later.pk}/").content.decode()
+
+
+def test_a_job_does_not_count_what_is_tried_again_later(job, alice, client_for):
+    Job.objects.update(not_before=timezone.now() + timedelta(minutes=5))
+    second = enqueue(kind="work", params={}, created_by=alice)
+    assert "It starts as soon as a worker is free." in client_for(alice).get(f"/jobs/{second.pk}/").content.decode()

@@ -24,7 +24,7 @@ ENOUGH = 352  # rows
 @pytest.fixture(params=["AVX2", "AVX512"])
 def vectors(request, monkeypatch):
     """A processor on which oneDNN is faster."""
-    monkeypatch.setattr(products, "_vectors", lambda: request.param)
+    monkeypatch.setattr(products, "vectors", lambda: request.param)
     return request.param
 
 
@@ -33,7 +33,7 @@ def however_small(monkeypatch):
     """Products of any size by oneDNN."""
     for name in ("FEWEST_MULTIPLICATIONS", "FEWEST_ROWS", "FEWEST_ROWS_SUMMED"):
         monkeypatch.setattr(products, name, 1)
-    monkeypatch.setattr(products, "_vectors", lambda: "AVX512")
+    monkeypatch.setattr(products, "vectors", lambda: "AVX512")
 
 
 @pytest.fixture(params=[1, 2])
@@ -117,11 +117,20 @@ def test_other_types_are_multiplied_as_ever(vectors, dtype):
     assert not by_onednn(lambda: layer(states))
 
 
-def test_intels_own_processors_keep_to_intels_library(monkeypatch):
-    products._vectors.cache_clear()
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"cpu_name": "Intel Xeon Platinum 8481C"})
-    assert products._vectors() is None
-    products._vectors.cache_clear()
+@pytest.mark.parametrize(
+    ("processor", "capability", "expected"),
+    [
+        ("AMD EPYC", "AVX512", "AVX512"),
+        ("AMD EPYC", "AVX2", "AVX2"),
+        ("AMD EPYC", "DEFAULT", None),
+        ("Intel Xeon Platinum 8481C", "AVX512", None),
+    ],
+)
+def test_intels_own_processors_keep_to_intels_library(monkeypatch, processor, capability, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"cpu_name": processor})
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    assert products.vectors.__wrapped__() == expected
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -168,7 +177,7 @@ def test_a_policy_scores_and_learns_the_same(tiny_policy_dir, however_small, mon
 
     assert by_onednn(run)
     logp, found = run()
-    monkeypatch.setattr(products, "_vectors", lambda: None)
+    monkeypatch.setattr(products, "vectors", lambda: None)
     assert not by_onednn(run)
     expected_logp, expected = run()
     assert torch.allclose(logp, expected_logp, rtol=1e-5, atol=1e-4)
@@ -193,7 +202,7 @@ def test_the_vocabulary_projection_has_the_same_gradients(tiny_policy, however_s
 
     assert by_onednn(run)
     found = run()
-    monkeypatch.setattr(products, "_vectors", lambda: None)
+    monkeypatch.setattr(products, "vectors", lambda: None)
     assert not by_onednn(run)
     for mine, expected in zip(found, run(), strict=True):
         assert torch.allclose(mine, expected, rtol=1e-4, atol=1e-5)
