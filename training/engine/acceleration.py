@@ -53,7 +53,7 @@ def recompute_layers(model: Any) -> None:
 def compile_layers(model: nn.Module) -> None:
     """torch.compile of the layers below the vocabulary projection, for lengths that vary.
 
-    On a CPU steps get 8 to 12 % faster after 30 to 60 seconds of compiling (12.6 M weights).
+    On a CPU steps got 8 to 12 % faster after 30 to 60 seconds of compiling on one processor, slower on another.
     EngineError where there is no compiler.
     """
     if not torch.cuda.is_available() and not any(shutil.which(name) for name in ("g++", "clang++")):

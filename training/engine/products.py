@@ -1,7 +1,7 @@
 """float32 matrix products of a CPU, by oneDNN where that is faster than what PyTorch takes.
 
-PyTorch hands float32 products to MKL, which leaves half of AVX-512 unused on processors that are not Intel's, and
-convolutions to oneDNN, which does not. A product is a convolution with a kernel of one pixel over an image whose pixels
+PyTorch hands float32 products to MKL, which makes nothing of AVX-512 on processors that are not Intel's, and
+convolutions to oneDNN, which does. A product is a convolution with a kernel of one pixel over an image whose pixels
 are the rows. Both sum in float32; their last digits differ.
 """
 
@@ -118,15 +118,19 @@ def _pays(left: Tensor, height: int, width: int, *, summed: bool = False) -> boo
     if rows * width <= SMALL_IMAGE:
         return False
     if summed:
-        return rows >= FEWEST_ROWS_SUMMED and not large and vectors() == "AVX512"
-    return rows >= (FEWEST_ROWS_OF_LARGE if large else FEWEST_ROWS) and vectors() is not None
+        return rows >= FEWEST_ROWS_SUMMED and not large and bits_at_once() == 512
+    return rows >= (FEWEST_ROWS_OF_LARGE if large else FEWEST_ROWS) and bits_at_once() > 0
 
 
 @cache
-def vectors() -> str | None:
-    """The vectors, "AVX2" or "AVX512", of a processor on which oneDNN is faster than MKL; None where it is not."""
-    if not torch.backends.mkl.is_available() or not torch.backends.mkldnn.is_available():
-        return None
-    found = torch.backends.cpu.get_cpu_capability()
-    known = found in ("AVX2", "AVX512") and "Intel" not in torch.cpu.get_capabilities()["cpu_name"]
-    return found if known else None
+def bits_at_once() -> int:
+    """What a vector unit computes, of a processor on which oneDNN is faster than MKL; 0 where it is not."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    libraries = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
+    if not libraries or capability not in ("AVX2", "AVX512"):
+        return 0
+    processor = torch.cpu.get_capabilities()
+    if "Intel" in processor["cpu_name"]:
+        return 0
+    # AMD's took AVX-512 in two halves before Zen 5, which is also the first of theirs with this instruction.
+    return 512 if capability == "AVX512" and processor["avx512_vp2intersect"] else 256

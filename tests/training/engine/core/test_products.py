@@ -21,10 +21,10 @@ from training.engine.scorer import score
 ENOUGH = 352  # rows
 
 
-@pytest.fixture(params=["AVX2", "AVX512"])
-def vectors(request, monkeypatch):
+@pytest.fixture(params=[256, 512])
+def bits(request, monkeypatch):
     """A processor on which oneDNN is faster."""
-    monkeypatch.setattr(products, "vectors", lambda: request.param)
+    monkeypatch.setattr(products, "bits_at_once", lambda: request.param)
     return request.param
 
 
@@ -33,7 +33,7 @@ def however_small(monkeypatch):
     """Products of any size by oneDNN."""
     for name in ("FEWEST_MULTIPLICATIONS", "FEWEST_ROWS", "FEWEST_ROWS_SUMMED"):
         monkeypatch.setattr(products, name, 1)
-    monkeypatch.setattr(products, "vectors", lambda: "AVX512")
+    monkeypatch.setattr(products, "bits_at_once", lambda: 512)
 
 
 @pytest.fixture(params=[1, 2])
@@ -65,7 +65,7 @@ def random(*shape, seed=0):
 
 @pytest.mark.parametrize("rows", [ENOUGH, ENOUGH + 1])
 @pytest.mark.parametrize("strided", [False, True])
-def test_the_products_are_what_they_are_in_float64(vectors, threads, rows, strided):
+def test_the_products_are_what_they_are_in_float64(bits, threads, rows, strided):
     left, right = random(rows, 160), random(rows, 192, seed=1)
     if strided:
         left, right = random(160, rows).t(), random(192, rows, seed=1).t()
@@ -80,15 +80,15 @@ def test_the_products_are_what_they_are_in_float64(vectors, threads, rows, strid
         assert torch.allclose(found.double(), expected, rtol=1e-5, atol=1e-3)
 
 
-def test_one_thread_asks_onednn_too(vectors, threads):
+def test_one_thread_asks_onednn_too(bits, threads):
     left, weight, slope = random(ENOUGH, 160), random(192, 160), random(ENOUGH, 192)
     assert by_onednn(lambda: rows_by_rows(left, weight))
     assert by_onednn(lambda: rows_by_columns(slope, weight))
-    # With AVX2 oneDNN takes twice as long as MKL for sums over rows.
-    assert by_onednn(lambda: columns_by_columns(slope, left)) == (vectors == "AVX512")
+    # Half as wide, oneDNN takes longer than MKL for sums over rows.
+    assert by_onednn(lambda: columns_by_columns(slope, left)) == (bits == 512)
 
 
-def test_nothing_is_copied_for_it(vectors):
+def test_nothing_is_copied_for_it(bits):
     left, weight, slope = random(ENOUGH, 160), random(192, 160), random(ENOUGH, 192)
     for work in (lambda: rows_by_rows(left, weight), lambda: rows_by_columns(slope, weight)):
         assert "aten::copy_" not in operations(work)
@@ -99,7 +99,7 @@ def test_nothing_is_copied_for_it(vectors):
     [(64, 512, 512), (128, 128, 128), (256, 4096, 4096)],
     ids=["few rows", "a small product", "a large weight for few rows"],
 )
-def test_what_does_not_pay_is_multiplied_as_ever(vectors, rows, height, width):
+def test_what_does_not_pay_is_multiplied_as_ever(bits, rows, height, width):
     left, weight = torch.ones(rows, width), torch.ones(height, width)
     for work in (
         lambda: rows_by_rows(left, weight),
@@ -110,7 +110,7 @@ def test_what_does_not_pay_is_multiplied_as_ever(vectors, rows, height, width):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
-def test_other_types_are_multiplied_as_ever(vectors, dtype):
+def test_other_types_are_multiplied_as_ever(bits, dtype):
     layer = nn.Linear(160, 192, dtype=dtype)
     use_products(layer)
     states = random(ENOUGH, 160).to(dtype)
@@ -118,24 +118,26 @@ def test_other_types_are_multiplied_as_ever(vectors, dtype):
 
 
 @pytest.mark.parametrize(
-    ("processor", "capability", "expected"),
+    ("processor", "capability", "whole", "expected"),
     [
-        ("AMD EPYC", "AVX512", "AVX512"),
-        ("AMD EPYC", "AVX2", "AVX2"),
-        ("AMD EPYC", "DEFAULT", None),
-        ("Intel Xeon Platinum 8481C", "AVX512", None),
+        ("AMD EPYC", "AVX512", True, 512),
+        ("AMD EPYC", "AVX512", False, 256),
+        ("AMD EPYC", "AVX2", True, 256),
+        ("AMD EPYC", "DEFAULT", True, 0),
+        ("Intel Xeon Platinum 8481C", "AVX512", False, 0),
     ],
 )
-def test_intels_own_processors_keep_to_intels_library(monkeypatch, processor, capability, expected):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"cpu_name": processor})
+def test_intels_own_processors_keep_to_intels_library(monkeypatch, processor, capability, whole, expected):
+    known = {"cpu_name": processor, "avx512_vp2intersect": whole}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
-    assert products.vectors.__wrapped__() == expected
+    assert products.bits_at_once.__wrapped__() == expected
 
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("frozen", ["nothing", "weight", "states"])
-def test_a_linear_layer_has_the_same_gradients(vectors, threads, bias, frozen):
+def test_a_linear_layer_has_the_same_gradients(bits, threads, bias, frozen):
     ours = nn.Linear(160, 192, bias=bias)
     torchs = copy.deepcopy(ours)
     use_products(ours)
@@ -177,7 +179,7 @@ def test_a_policy_scores_and_learns_the_same(tiny_policy_dir, however_small, mon
 
     assert by_onednn(run)
     logp, found = run()
-    monkeypatch.setattr(products, "vectors", lambda: None)
+    monkeypatch.setattr(products, "bits_at_once", lambda: 0)
     assert not by_onednn(run)
     expected_logp, expected = run()
     assert torch.allclose(logp, expected_logp, rtol=1e-5, atol=1e-4)
@@ -202,7 +204,7 @@ def test_the_vocabulary_projection_has_the_same_gradients(tiny_policy, however_s
 
     assert by_onednn(run)
     found = run()
-    monkeypatch.setattr(products, "vectors", lambda: None)
+    monkeypatch.setattr(products, "bits_at_once", lambda: 0)
     assert not by_onednn(run)
     for mine, expected in zip(found, run(), strict=True):
         assert torch.allclose(mine, expected, rtol=1e-4, atol=1e-5)
