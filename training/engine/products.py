@@ -36,8 +36,7 @@ class Linear(nn.Linear):
         rows = input.reshape(-1, self.in_features)
         if not _pays(rows, *self.weight.shape):
             return super().forward(input)
-        found: Tensor = _Product.apply(rows, self.weight)
-        found = found.unflatten(0, input.shape[:-1])
+        found = _rows(_Product.apply(rows, self.weight)).unflatten(0, input.shape[:-1])
         return found if self.bias is None else found + self.bias
 
 
@@ -49,18 +48,20 @@ def use_products(model: nn.Module) -> None:
 
 
 class _Product(torch.autograd.Function):
-    """left [T, K] · right [N, K]ᵀ → [T, N]."""
+    """left [T, K] · right [N, K]ᵀ, as the image [1, N, T, 1]: what comes from here may be a view of nothing, or models
+    could not write to it."""
 
     @staticmethod
     def forward(ctx: Any, left: Tensor, right: Tensor) -> Tensor:
         ctx.save_for_backward(left, right)
-        return rows_by_rows(left, right)
+        return _convolved(left, right)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor | None]:
         left, right = ctx.saved_tensors
         to_left, to_right = ctx.needs_input_grad
+        slope = _rows(slope)
         return (
             rows_by_columns(slope, right) if to_left else None,
             columns_by_columns(slope, left) if to_right else None,
@@ -71,7 +72,7 @@ def rows_by_rows(left: Tensor, right: Tensor) -> Tensor:
     """left [T, K] · right [N, K]ᵀ → [T, N]."""
     if not _pays(left, *right.shape):
         return torch.mm(left, right.t())
-    return _rows(functional.conv2d(_image(left), _kernel(right), dilation=_DILATION))
+    return _rows(_convolved(left, right))
 
 
 def rows_by_columns(left: Tensor, right: Tensor) -> Tensor:
@@ -95,6 +96,10 @@ def columns_by_columns(left: Tensor, right: Tensor) -> Tensor:
         _image(left), _image(right), shape, None, *_PLAIN, (False, True, False)
     )
     return found.reshape(size)
+
+
+def _convolved(left: Tensor, right: Tensor) -> Tensor:
+    return functional.conv2d(_image(left), _kernel(right), dilation=_DILATION)
 
 
 def _image(rows: Tensor) -> Tensor:

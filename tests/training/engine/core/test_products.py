@@ -154,6 +154,20 @@ def test_a_linear_layer_has_the_same_gradients(bits, threads, bias, frozen):
         assert mine is None or torch.allclose(mine, expected, rtol=1e-5, atol=1e-3)
 
 
+def test_what_a_layer_gives_may_be_written_to(bits):
+    """Gemma 3n does."""
+    ours = nn.Linear(160, 192, bias=False)
+    torchs = copy.deepcopy(ours)
+    use_products(ours)
+    found = []
+    for layer in (ours, torchs):
+        output = layer(random(2, ENOUGH // 2, 160))
+        output[0] *= 3
+        output.square().sum().backward()
+        found.append(layer.weight.grad)
+    assert torch.allclose(*found, rtol=1e-5, atol=1e-3)
+
+
 def test_a_copy_of_a_layer_has_weights_of_its_own(however_small):
     layer = nn.Linear(8, 8)
     use_products(layer)
