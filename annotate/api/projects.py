@@ -14,6 +14,7 @@ from annotate.models import Project
 from annotate.services.projects import FIELDS, ProjectRefused, create_project, update_project
 from feedback_site.accounts.models import User
 from feedback_site.api import ApiError, CursorPages
+from feedback_site.lib.serializers import Choice
 
 GUIDELINES_LENGTH = 100_000
 
@@ -34,6 +35,8 @@ class ProjectOutput(serializers.ModelSerializer[Project]):
 
 class ProjectInput(serializers.ModelSerializer[Project]):
     """What may be set. A key that is not among these is refused, so that a typing error is not taken for consent."""
+
+    serializer_choice_field = Choice
 
     slug = serializers.CharField(required=False, max_length=60, help_text="Made from the name where it is missing.")
     guidelines = serializers.CharField(

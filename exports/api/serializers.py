@@ -8,11 +8,12 @@ from rest_framework import serializers
 from exports.models import Dataset, DatasetVersion
 from exports.recipe import Recipe
 from exports.writers.formats import FORMATS
+from feedback_site.lib.serializers import Choice
 
 
 class DatasetInput(serializers.Serializer[Any]):
     name = serializers.CharField(max_length=120)
-    kind = serializers.ChoiceField(choices=Dataset.Kind.choices)
+    kind = Choice(choices=Dataset.Kind.choices)
     recipe = serializers.DictField(required=False, default=dict, help_text=inspect.getdoc(Recipe))
 
 

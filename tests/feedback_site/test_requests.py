@@ -190,3 +190,23 @@ def test_an_address_is_believed_only_from_our_own_proxy(settings, behind_proxy, 
     settings.BEHIND_PROXY = behind_proxy
     headers = {"X-Forwarded-For": header} if header else {}
     assert client_address(RequestFactory().get("/", headers=headers, REMOTE_ADDR="10.0.0.1")) == address
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("path", "body", "says"),
+    [
+        ("/api/v1/projects/", {"name": "Tone", "kind": "pair"}, 'kind: "pair" is none of pairwise,'),
+        ("/api/v1/projects/answers/datasets/", {"name": "Pairs", "kind": "pair"}, 'kind: "pair" is none of pairwise,'),
+        ("/api/v1/runs/", {"task": "fit"}, 'task: "fit" is none of train,'),
+        (
+            "/api/v1/models/",
+            {"name": "m", "project": "answers", "kind": "base"},
+            'kind: "base" is none of policy, reward',
+        ),
+    ],
+)
+def test_a_word_that_is_none_of_those_allowed_is_told_them(project, alice, api_for, path, body, says):
+    answer = api_for(alice).post(path, body, format="json")
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"].startswith(says)

@@ -5,6 +5,7 @@ from typing import Any
 from rest_framework import serializers
 from rest_framework.request import Request
 
+from feedback_site.lib.serializers import Choice
 from training.models import Model, Run
 
 
@@ -20,7 +21,7 @@ class ListQuery(serializers.Serializer[Any]):
 
 
 class RunInput(serializers.Serializer[Any]):
-    task = serializers.ChoiceField(choices=Run.Task.choices)
+    task = Choice(choices=Run.Task.choices)
     method = serializers.CharField(required=False, allow_blank=True, default="")
     dataset_version = serializers.IntegerField(required=False, allow_null=True, default=None)
     model = serializers.IntegerField(required=False, allow_null=True, default=None)
@@ -60,7 +61,7 @@ class MetricsOutput(serializers.Serializer[Any]):
 class ModelInput(serializers.Serializer[Any]):
     project = serializers.SlugField()
     name = serializers.CharField(max_length=150)
-    kind = serializers.ChoiceField(choices=Model.Kind.choices)
+    kind = Choice(choices=Model.Kind.choices)
     folder = serializers.CharField(max_length=500, help_text="Below models/ of the data folder, or a hub id.")
 
 
