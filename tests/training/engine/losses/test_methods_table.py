@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -66,6 +67,8 @@ def test_a_method_is_described_in_full(name):
     for part in (one.title, one.formula, one.summary, one.shapes, one.use, one.pitfall, one.paper):
         assert part.strip() == part != ""
     assert "\n" not in one.title + one.summary + one.shapes + one.use + one.pitfall + one.paper
+    # Pages begin sentences with a capital, and Δ is not δ.
+    assert all(re.match(r"[A-Za-z]+[\s,-]", said) for said in (one.use, one.pitfall))
     assert "[" not in one.summary, "shapes are for programmers and stand at the end of the prose"
     assert 1e-8 < one.learning_rate < 1e-3
     assert one.passed <= set(inspect.signature(one.fn).parameters)
