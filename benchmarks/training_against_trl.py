@@ -184,7 +184,7 @@ def levers(bench: Bench) -> list[dict[str, Any]]:
     variants["+ products by oneDNN"] = engine(layout="tree", products=True)
     order.append("+ products by oneDNN")
     if has_bfloat16(torch.device("cpu")):
-        variants["+ bfloat16"] = engine(layout="tree", dtype="bfloat16")
+        variants["+ bfloat16"] = engine(layout="tree", products=True, dtype="bfloat16")
         order.append("+ bfloat16")
     runs = interleaved(bench.workers, variants, bench.rounds)
     first = median(runs[order[0]], "seconds")

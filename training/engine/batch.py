@@ -25,8 +25,8 @@ Layout = Literal["tree", "packed", "padded"]
 PADDING = 0.1  # share of padding in a micro-batch
 FREE_PADDING = 64  # positions of padding that cost less than another pass
 ANOTHER_PART = 20_000  # pairs of positions of which attention costs as much as starting it once more does
-# On a CPU oneDNN compiles every product of bfloat16 for its very shape, which takes longer than the product does. So a
-# row of trees is filled up, and shapes come again.
+# On a CPU oneDNN compiles every product for its very shape, which takes longer than the product does. So a row of trees
+# is filled up, and shapes come again.
 MULTIPLE = 32
 
 

@@ -26,7 +26,7 @@ FEWEST_ROWS_SUMMED = 320
 SMALL_IMAGE = 20_480
 _DILATION = (2, 2)
 # Of a convolution's backward pass: stride, padding, dilation, whether it is transposed, padding of the result, groups.
-_PLAIN = ((1, 1), (0, 0), _DILATION, False, (0, 0), 1)
+_CONVOLUTION = ((1, 1), (0, 0), _DILATION, False, (0, 0), 1)
 
 
 class Linear(nn.Linear):
@@ -81,7 +81,7 @@ def rows_by_columns(left: Tensor, right: Tensor) -> Tensor:
         return torch.mm(left, right)
     shape = _image(left.new_empty(len(left), right.shape[1]))
     found, _, _ = torch.ops.aten.convolution_backward(
-        _image(left), shape, _kernel(right), None, *_PLAIN, (True, False, False)
+        _image(left), shape, _kernel(right), None, *_CONVOLUTION, (True, False, False)
     )
     return _rows(found)
 
@@ -93,7 +93,7 @@ def columns_by_columns(left: Tensor, right: Tensor) -> Tensor:
         return torch.mm(left.t(), right)
     shape = _kernel(left.new_empty(size))
     _, found, _ = torch.ops.aten.convolution_backward(
-        _image(left), _image(right), shape, None, *_PLAIN, (False, True, False)
+        _image(left), _image(right), shape, None, *_CONVOLUTION, (False, True, False)
     )
     return found.reshape(size)
 
@@ -129,7 +129,7 @@ def _pays(left: Tensor, height: int, width: int, *, summed: bool = False) -> boo
 
 @cache
 def bits_at_once() -> int:
-    """What a vector unit computes, of a processor on which oneDNN is faster than MKL; 0 where it is not."""
+    """How wide the vectors are on which a processor computes where oneDNN is faster than MKL; 0 where it is not."""
     capability = torch.backends.cpu.get_cpu_capability()
     libraries = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
     if not libraries or capability not in ("AVX2", "AVX512"):

@@ -35,7 +35,7 @@ def exo(chosen: Scores, rejected: Scores, *, beta: float = 0.1, label_smoothing:
     Scores [B] → [B].
 
     Use: When the policy should commit to the better completion.
-    Pitfall: with ε = 0 the loss is infinite, and far on the wrong side the gradient vanishes.
+    Pitfall: With ε = 0 the loss is infinite, and far on the wrong side the gradient vanishes.
     Paper: arXiv:2402.00856, equation 16
     """
     logits = beta * (chosen.log_ratio - rejected.log_ratio)
@@ -71,7 +71,7 @@ def bco_pair(chosen: Scores, rejected: Scores, *, beta: float = 0.01, delta: flo
     2 ln 2 at h = 0 and δ = 0.
 
     Use: Pairs in which both sides can be told good or bad without the other.
-    Pitfall: here δ is a constant; the running mean of the paper belongs to the unpaired bco.
+    Pitfall: Here δ is a constant; the running mean of the paper belongs to the unpaired bco.
     Paper: arXiv:2404.04656, section 4
     """
     return -log_sigmoid(beta * chosen.log_ratio - delta) - log_sigmoid(delta - beta * rejected.log_ratio)

@@ -197,7 +197,7 @@ def ld_dpo(chosen: Scores, rejected: Scores, *, beta: float = 0.1, ld_alpha: flo
     n_l) tokens. Scores [B] with prefix_logp → [B]; α = 1 is DPO.
 
     Use: Long answers whose tails carry little of the preference.
-    Pitfall: policy and reference alike must have the α; with the policy's only, the first loss is not ln 2.
+    Pitfall: Policy and reference alike must have the α; with the policy's only, the first loss is not ln 2.
     Paper: arXiv:2409.06411
     """
     return -log_sigmoid(beta * (_desensitised(chosen, ld_alpha) - _desensitised(rejected, ld_alpha)))

@@ -93,7 +93,7 @@ def alpha_po(
     SimPO with a bent reward: unlikely completions are pushed harder. Scores [B] → [B].
 
     Use: Where SimPO lets the chosen likelihood sink.
-    Pitfall: the power e^-αm grows fast for unlikely completions; its exponent is clamped at 80.
+    Pitfall: The power e^-αm grows fast for unlikely completions; its exponent is clamped at 80.
     Paper: arXiv:2501.03884
     """
     up, down = ((-alpha * one.mean_logp).clamp(max=_LARGEST_EXPONENT) for one in (chosen, rejected))

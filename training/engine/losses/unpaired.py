@@ -47,7 +47,7 @@ def bco(scores: Scores, desirable: Tensor, baseline: Tensor, *, beta: float = 0.
     Scores, bool [N] and a scalar → [N]; ln 2 at βh = δ.
 
     Use: Thumbs, cheaper than KTO: its baseline needs no further pass.
-    Pitfall: the border δ is the mean of the two sides' means; one over all completions would follow the commoner label.
+    Pitfall: The border δ is the mean of the two sides' means; one over all completions would follow the commoner label.
     Paper: arXiv:2404.04656, section 4
     """
     lead = beta * scores.log_ratio - baseline.detach()
